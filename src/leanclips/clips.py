@@ -1,0 +1,263 @@
+"""The clip table of a study: read, check, write, make from a folder."""
+
+import csv
+import io
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+
+from leanclips.errors import StudyError
+from leanclips.files import file_sha256, write_text
+from leanclips.layout import Layout
+from leanclips.study import Study
+
+CLIP_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+VIDEO_SUFFIXES = {".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg"}
+
+
+class Role(StrEnum):
+    """What a clip is for."""
+
+    PRETRAIN = "pretrain"
+    TARGET = "target"
+    HELDOUT = "heldout"
+
+
+@dataclass(frozen=True)
+class Roi:
+    """A square region of interest, in pixels of the displayed frame."""
+
+    x: int
+    y: int
+    side: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Roi | None":
+        """Read `x y side`; an empty text is no ROI (the largest centred square)."""
+        if not text.strip():
+            return None
+        x, y, side = (int(part) for part in text.split())
+        if x < 0 or y < 0 or side < 16:
+            raise ValueError("x and y must not be negative, the side at least 16")
+        return cls(x, y, side)
+
+    def __str__(self) -> str:
+        return f"{self.x} {self.y} {self.side}"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One row of clips.csv. `file` is relative to the clips folder, with forward slashes.
+
+    `frames` and `sha256` are checked where they are given. `fold` holds an official split
+    (`train` or `validation`) where a data set has one.
+    """
+
+    id: str
+    file: str
+    label: str
+    group: str
+    role: Role
+    frames: int | None = None
+    sha256: str = ""
+    roi: Roi | None = None
+    fold: str = ""
+
+
+COLUMNS = [field.name for field in fields(Clip)]
+REQUIRED = COLUMNS[:5]
+
+
+def read_table(path: Path) -> list[Clip]:
+    """Read and validate clips.csv; StudyError names the file and the line."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise StudyError("is missing", path, "make it with 'leanclips new'") from None
+    except UnicodeDecodeError:
+        raise StudyError("is not UTF-8 text", path, "save it as CSV in UTF-8") from None
+    rows = csv.DictReader(io.StringIO(text))
+    header = rows.fieldnames or []
+    if missing := [name for name in REQUIRED if name not in header]:
+        raise StudyError(f"has no column {', '.join(missing)}", path,
+                         f"its first line must name {', '.join(REQUIRED)}")
+    if unknown := [name for name in header if name not in COLUMNS]:
+        raise StudyError(f"has an unknown column '{unknown[0]}'", path,
+                         f"use only {', '.join(COLUMNS)}")
+    clips = [_clip(row, f"{path} line {rows.line_num}") for row in rows]
+    if not clips:
+        raise StudyError("lists no clip", path, "add at least one row per clip")
+    for clip_id, count in Counter(clip.id for clip in clips).items():
+        if count > 1:
+            raise StudyError(f"names the id '{clip_id}' {count} times", path, "make ids unique")
+    return clips
+
+
+def _clip(row: dict[str, str | None], where: str) -> Clip:
+    cells = {name: (row.get(name) or "").strip() for name in COLUMNS}
+    for name in REQUIRED:
+        if not cells[name]:
+            raise StudyError(f"{name} is empty", where, "fill it in")
+    if not CLIP_ID.fullmatch(cells["id"]):
+        raise StudyError(f"the id '{cells['id']}' is not a plain name", where,
+                         "use letters, digits, dots, dashes and underscores")
+    file = PurePosixPath(cells["file"])
+    if file.is_absolute() or ".." in file.parts or "\\" in cells["file"]:
+        raise StudyError(f"the file '{cells['file']}' leaves the clips folder", where,
+                         "give a path inside it, with forward slashes")
+    try:
+        return Clip(
+            id=cells["id"], file=cells["file"], label=cells["label"], group=cells["group"],
+            role=Role(cells["role"]), frames=int(cells["frames"]) if cells["frames"] else None,
+            sha256=cells["sha256"].lower(), roi=Roi.parse(cells["roi"]), fold=cells["fold"],
+        )
+    except ValueError as problem:
+        raise StudyError(f"cannot be read ({problem})", where,
+                         "role is pretrain, target or heldout; frames a number; roi 'x y side'"
+                         ) from None
+
+
+def write_table(path: Path, clips: Iterable[Clip]) -> None:
+    """Write clips.csv, whole or not at all."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for clip in clips:
+        row = {name: getattr(clip, name) for name in COLUMNS}
+        writer.writerow({name: "" if value is None else str(value) for name, value in row.items()})
+    write_text(path, out.getvalue())
+
+
+def clips_root(layout: Layout, study: Study) -> Path:
+    """The folder that `Clip.file` is relative to: as last told, else as study.yml says."""
+    if study.synthetic is not None:
+        return layout.rendered
+    if layout.clips_root_note.is_file():
+        return Path(layout.clips_root_note.read_text(encoding="utf-8").strip())
+    return layout.study / Path(study.clips).expanduser()
+
+
+def verify_file(root: Path, clip: Clip) -> Path:
+    """The clip's file, checked to exist, to hold bytes and to be the one that clips.csv means."""
+    path = root / clip.file
+    if not path.is_file():
+        raise StudyError("the clip is missing", path,
+                         "name the folder that holds the clips with CLIPS=… (or --clips), or "
+                         f"remove '{clip.id}' from clips.csv")
+    if path.stat().st_size == 0:
+        raise StudyError("the clip is empty (0 bytes)", path, "replace it by a good copy")
+    if clip.sha256 and file_sha256(path) != clip.sha256:
+        raise StudyError("the clip is not the one that clips.csv lists (its SHA-256 differs)",
+                         path, "get the original file again")
+    return path
+
+
+def of_role(clips: Iterable[Clip], *roles: Role) -> list[Clip]:
+    """The clips of these roles, in the order of the table."""
+    return [clip for clip in clips if clip.role in roles]
+
+
+def pretraining_clips(clips: Sequence[Clip]) -> list[Clip]:
+    """The clips to pretrain on: those of role pretrain, less the recordings that are held out.
+
+    A feature film can hold clips of many classes, so a pretraining class may show a held-out
+    recording (4 of J-HMDB's 768 clips do). Nothing of a held-out recording is ever trained on.
+    """
+    heldout = {clip.group for clip in of_role(clips, Role.HELDOUT)}
+    return [clip for clip in of_role(clips, Role.PRETRAIN) if clip.group not in heldout]
+
+
+def classes(clips: Iterable[Clip], *roles: Role) -> list[str]:
+    """Sorted class names of the clips of these roles; a label's index is its place here."""
+    return sorted({clip.label for clip in of_role(clips, *roles)})
+
+
+def check_roles(clips: Sequence[Clip], where: Path) -> None:
+    """StudyError unless the roles can make a study: classes, groups and counts fit."""
+    target, heldout = of_role(clips, Role.TARGET), of_role(clips, Role.HELDOUT)
+    for role, chosen in (("target", target), ("heldout", heldout)):
+        if not chosen:
+            raise StudyError(f"no clip has the role {role}", where, "give some clips that role")
+    names = classes(clips, Role.TARGET)
+    if len(names) < 2:
+        raise StudyError(f"the target clips have only one class ({names[0]})", where,
+                         "a study needs at least two classes")
+    if strange := sorted(set(classes(clips, Role.HELDOUT)) ^ set(names)):
+        raise StudyError(f"the class '{strange[0]}' has clips in only one of target and heldout",
+                         where, "give each class clips in both roles")
+    if both := sorted({clip.group for clip in target} & {clip.group for clip in heldout}):
+        raise StudyError(f"the group '{both[0]}' has clips in two roles (target and heldout)",
+                         where, "keep all clips of a recording in one role")
+    for role, chosen in (("target", target), ("pretrain", pretraining_clips(clips))):
+        groups = defaultdict(set)
+        for clip in chosen:
+            groups[clip.label].add(clip.group)
+        for label, members in sorted(groups.items()):
+            if len(members) < 2:
+                raise StudyError(f"the {role} class '{label}' has one group only ({min(members)})",
+                                 where, "it needs at least two recordings, one to train on and "
+                                        "one to validate on")
+
+
+def load_clips(layout: Layout) -> list[Clip]:
+    """The study's table, validated."""
+    clips = read_table(layout.table)
+    check_roles(clips, layout.table)
+    return clips
+
+
+def scan_folders(root: Path, group_pattern: str | None) -> list[Clip]:
+    """Clips of a class-per-folder tree, all of role target, without frames or hashes.
+
+    The group is the part `(?P<group>…)` of `group_pattern` in the file's name, else the file's
+    name less a trailing number (`street_03.mp4` belongs to `street`), else the name itself.
+    Raises StudyError when there are no class folders or a name does not match.
+    """
+    if not root.is_dir():
+        raise StudyError("there is no such folder", root, "name the folder that holds the clips")
+    found = sorted(path for path in root.glob("*/**/*")
+                   if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
+                   and not any(part.startswith(".") for part in path.relative_to(root).parts))
+    if not found:
+        raise StudyError("holds no class folders with clips", root,
+                         "put the clips of each class into a folder named after the class")
+    counters: Counter[str] = Counter()
+    clips = []
+    for path in found:
+        file = path.relative_to(root)
+        label = file.parts[0]
+        name = slug(label)  # Two classes may share it: "Rope Jump" and "rope_jump".
+        counters[name] += 1
+        group = f"{label}/{group_of(file.stem, group_pattern, path)}"
+        clip_id = f"{name}-{counters[name]:03d}"
+        clips.append(Clip(clip_id, file.as_posix(), label, group, Role.TARGET))
+    return clips
+
+
+def group_of(stem: str, pattern: str | None, where: Path) -> str:
+    """The recording that a file name speaks of."""
+    if pattern is None:
+        return re.sub(r"[\s._-]*\(?\d+\)?$", "", stem) or stem
+    match = re.search(pattern, stem)
+    if match is None:
+        raise StudyError(f"the name does not match the group pattern {pattern}", where,
+                         "correct the pattern, or rename the clip")
+    return match["group"]
+
+
+def slug(text: str) -> str:
+    """`text` as a plain name."""
+    return re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_").lower()[:80] or "class"
+
+
+def with_roles(clips: Sequence[Clip], heldout: set[str], pretrain_labels: set[str]) -> list[Clip]:
+    """The clips with ids in `heldout` held out, classes in `pretrain_labels` for pretraining."""
+    def role(clip: Clip) -> Role:
+        if clip.label in pretrain_labels:
+            return Role.PRETRAIN
+        return Role.HELDOUT if clip.id in heldout else Role.TARGET
+
+    return [replace(clip, role=role(clip)) for clip in clips]

@@ -1,0 +1,82 @@
+"""File names of a study: the one place that knows where things lie."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from leanclips.errors import StudyError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths below a study's folder; `records` is `work`, or `published` for committed records."""
+
+    study: Path
+    records_name: str = "work"
+
+    @property
+    def settings(self) -> Path:
+        return self.study / "study.yml"
+
+    @property
+    def table(self) -> Path:
+        return self.study / "clips.csv"
+
+    @property
+    def work(self) -> Path:
+        return self.study / self.records_name
+
+    @property
+    def published(self) -> Path:
+        return self.study / "published"
+
+    @property
+    def clips_root_note(self) -> Path:
+        """Remembers where the user's clips lie, once told."""
+        return self.work / "clips-root.txt"
+
+    @property
+    def rendered(self) -> Path:
+        return self.work / "clips" / "rendered"
+
+    def clip(self, variant: str, clip_id: str) -> Path:
+        return inside(self.work / "clips" / variant, f"{clip_id}.mp4")
+
+    def clip_record(self, variant: str, clip_id: str) -> Path:
+        return inside(self.work / "clips" / variant, f"{clip_id}.json")
+
+    def report(self, variant: str) -> Path:
+        return self.work / "clips" / variant / "report.csv"
+
+    def control(self, variant: str) -> Path:
+        """How a constant variant's CRF was found."""
+        return self.work / "clips" / variant / "control.json"
+
+    def feature_index(self, backbone: str, variant: str) -> Path:
+        return self.work / "features" / backbone / f"{variant}.csv"
+
+    def feature(self, backbone: str, key: str) -> Path:
+        return self.work / "features" / backbone / "cache" / key[:2] / f"{key}.npy"
+
+    @property
+    def pretrain(self) -> Path:
+        return self.work / "runs" / "pretrain"
+
+    def run(self, variant: str, seed: int) -> Path:
+        return self.work / "runs" / variant / f"seed-{seed:02d}"
+
+    @property
+    def crosstest(self) -> Path:
+        return self.work / "runs" / "crosstest.csv"
+
+    @property
+    def stage_times(self) -> Path:
+        return self.work / "times"
+
+
+def inside(folder: Path, name: str) -> Path:
+    """`folder / name`, refusing a name that would leave the folder."""
+    path = Path(name)
+    if path.is_absolute() or ".." in path.parts or "\0" in name:
+        raise StudyError(f"the name '{name}' leaves its folder", folder,
+                         "use a plain relative name in clips.csv")
+    return folder / path

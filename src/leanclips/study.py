@@ -1,0 +1,182 @@
+"""What a study.yml may say: the one place where defaults live."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from leanclips.errors import StudyError
+
+SOURCE = "source"
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+
+
+class Strict(BaseModel):
+    """A setting nobody knows is a mistake, not a wish."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Synthetic(Strict):
+    """Clips that leanclips renders itself: clips per class for each role."""
+
+    target: int = Field(20, ge=2)
+    heldout: int = Field(12, ge=1)
+    pretrain: int = Field(12, ge=0)
+    seed: int = 0
+
+
+class Sampling(Strict):
+    """Which frames of a clip the network sees.
+
+    `uniform`: `frames` frames spread over the clip; `first`: the first ones;
+    `every`: every `step`-th one. A shorter clip repeats its last frame.
+    """
+
+    frames: int = Field(28, ge=1, le=512)
+    take: Literal["uniform", "first", "every"] = "uniform"
+    step: int = Field(1, ge=1)
+
+
+class Backbone(Strict):
+    """The frozen network in front: `efficientnet-lite0`, `efficientnet-lite2` (weights come
+    with the installation) or a torchvision classification model such as `resnet152`.
+
+    `weights` is a file, or the name of a torchvision weights enum (`IMAGENET1K_V1`).
+    `size` is the side in pixels that frames are resized to.
+    """
+
+    name: str = "efficientnet-lite2"
+    weights: str | None = None
+    size: int = Field(224, ge=32, le=1024)
+
+
+class Optimized(Strict):
+    """Content-adaptive: each clip as small as it gets at `target`, the VMAF NEG of its worst
+    second.
+    """
+
+    target: float = Field(gt=0, lt=100)
+
+
+class Constant(Strict):
+    """The control: one CRF for the whole set, with the total bytes of variant `bytes_of`."""
+
+    bytes_of: str
+
+
+Variant = Optimized | Constant
+
+
+class Network(Strict):
+    """The CRNN behind the backbone; the defaults are the case study's."""
+
+    embedding: tuple[int, int, int] = (1024, 768, 512)
+    lstm_layers: int = Field(3, ge=1)
+    lstm_units: int = Field(512, ge=1)
+    decoder: int = Field(256, ge=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+class Pretraining(Strict):
+    """Training on the clips of role `pretrain`.
+
+    `split`: `group` keeps a recording's clips together; `official` takes the `fold` column
+    of clips.csv; `random` leaks recordings and is there to reproduce published numbers.
+    """
+
+    split: Literal["group", "official", "random"] = "group"
+    validation: float = Field(0.15, gt=0, lt=1)
+    epochs: int = Field(35, ge=1)
+    batch: int = Field(24, ge=1)
+    rate: float = Field(1e-3, gt=0)
+    seed: int = 0
+
+
+class Finetuning(Strict):
+    """Training on the clips of role `target`, once per variant and seed."""
+
+    validation: float = Field(0.24, gt=0, lt=1)
+    epochs: int = Field(30, ge=1)
+    batch: int = Field(4, ge=1)
+    rate: float = Field(1e-3, gt=0)
+    seeds: tuple[Annotated[int, Field(ge=0, le=99999)], ...] = tuple(range(1, 11))
+
+    @field_validator("seeds")
+    @classmethod
+    def distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if not seeds or len(set(seeds)) < len(seeds):
+            raise ValueError("must name at least one seed, each once")
+        return seeds
+
+
+class Study(Strict):
+    """A study: which clips, which variants, which network, trained how."""
+
+    title: str
+    about: str = ""
+    clips: str = "clips"
+    synthetic: Synthetic | None = None
+    group_pattern: str | None = None
+    variants: dict[str, Variant] = {
+        "optimized": Optimized(target=93),
+        "constant": Constant(bytes_of="optimized"),
+    }
+    sampling: Sampling = Sampling()
+    backbone: Backbone = Backbone()
+    network: Network = Network()
+    pretraining: Pretraining = Pretraining()
+    finetuning: Finetuning = Finetuning()
+    margin: float = Field(0.05, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def variants_fit(self) -> "Study":
+        for name, variant in self.variants.items():
+            if not NAME.fullmatch(name) or name in (SOURCE, "originals", "pretrain"):
+                raise ValueError(f"variant name '{name}' must be lower-case letters, digits and "
+                                 "dashes, and not source, originals or pretrain")
+            if isinstance(variant, Constant) and not isinstance(
+                    self.variants.get(variant.bytes_of), Optimized):
+                raise ValueError(f"variant '{name}': bytes_of must name an optimized variant")
+        return self
+
+    @field_validator("group_pattern")
+    @classmethod
+    def one_group(cls, pattern: str | None) -> str | None:
+        try:
+            if pattern is not None and "group" not in re.compile(pattern).groupindex:
+                raise ValueError("must contain (?P<group>…)")
+        except re.error as error:
+            raise ValueError(f"is not a regular expression ({error})") from None
+        return pattern
+
+    @property
+    def all_variants(self) -> tuple[str, ...]:
+        """`source` first, then the study's own, in the order of study.yml."""
+        return (SOURCE, *self.variants)
+
+
+def load_study(folder: Path) -> Study:
+    """Read and validate `folder/study.yml`; StudyError names file, setting and remedy."""
+    path = Path(folder) / "study.yml"
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Study.model_validate(settings)
+    except FileNotFoundError:
+        raise StudyError("there is no such study", path,
+                         "name a folder with a study.yml, or make one with 'leanclips new'"
+                         ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        problem = " ".join(str(error).split())
+        raise StudyError(f"is not readable YAML ({problem})", path, "correct it") from None
+    except ValidationError as error:
+        raise StudyError(_first_problem(error), path,
+                         "correct the setting (src/leanclips/study.py lists them all)") from None
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where or 'study'}: {first['msg']}"

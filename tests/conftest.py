@@ -1,0 +1,163 @@
+"""Small real clips of every odd kind, made on the spot, and the real ones where they are."""
+
+import fcntl
+import shutil
+import subprocess
+from pathlib import Path
+
+import imageio_ffmpeg
+import pytest
+from hypothesis import settings
+
+from leanclips.layout import Layout
+
+# A busy machine is no failure.
+settings.register_profile("leanclips", deadline=None)
+settings.load_profile("leanclips")
+
+H264 = ["-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p"]
+MPEG4 = ["-c:v", "mpeg4", "-q:v", "4"]
+
+
+def ffmpeg(*arguments: object) -> None:
+    """Run the FFmpeg that imageio-ffmpeg brings, without a word unless it fails."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-y", "-v", "error"]
+    done = subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def make(path: Path, kind: str = "h264", *, frames: int = 12, size: tuple[int, int] = (64, 48),
+         fps: int = 25, seed: int = 0) -> Path:
+    """Make a clip at `path`; another `seed` gives other pictures.
+
+    Kinds: h264, mpeg4, vfr (every third frame dropped), odd (one pixel wider and higher),
+    one_frame, rotated (by 90°), audio, truncated, flipped (bytes changed in the middle),
+    empty, text.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    width, height = size
+    if kind == "odd":
+        width, height = width + 1 - width % 2, height + 1 - height % 2
+    pictures = ["-f", "lavfi", "-i",
+                f"testsrc2=r={fps},scale={width}:{height},hue=h={seed * 37},"
+                f"noise=alls=8:all_seed={seed}"]
+    length = ["-frames:v", 1 if kind == "one_frame" else frames]
+    if kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "text":
+        path.write_text("This is not a video.\n")
+    elif kind in ("mpeg4", "odd"):
+        ffmpeg(*pictures, *length, *MPEG4, path)
+    elif kind == "vfr":
+        ffmpeg(*pictures, "-vf", "select=mod(n\\,3)", "-fps_mode", "vfr", *length, *H264, path)
+    elif kind == "audio":
+        ffmpeg(*pictures, "-f", "lavfi", "-i", "sine", "-shortest", *length, *H264, path)
+    elif kind == "rotated":
+        upright = make(path.with_name(f"upright-{path.name}"), frames=frames, size=size, fps=fps,
+                       seed=seed)
+        ffmpeg("-display_rotation", 90, "-i", upright, "-c", "copy", path)
+        upright.unlink()
+    else:
+        ffmpeg(*pictures, *length, *H264, "-movflags", "+faststart", path)
+    if kind == "truncated":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
+    if kind == "flipped":
+        data = bytearray(path.read_bytes())
+        middle = len(data) * 2 // 3
+        data[middle:middle + 100] = bytes(byte ^ 0x5A for byte in data[middle:middle + 100])
+        path.write_bytes(data)
+    return path
+
+
+@pytest.fixture(scope="session", name="ffmpeg")
+def ffmpeg_fixture():
+    """The function `ffmpeg` above, for all tests."""
+    return ffmpeg
+
+
+@pytest.fixture(scope="session")
+def make_clip():
+    """The function `make` above, for all tests."""
+    return make
+
+
+@pytest.fixture(scope="session")
+def shared_clips() -> Path:
+    """The folder of real clips beside the checkout; tests that want it skip without it."""
+    folder = Path(__file__).parents[2] / "shared" / "clips"
+    if not (folder / "hashes.csv").is_file():
+        pytest.skip(f"no real clips: {folder} is not there")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def jhmdb_clips(shared_clips: Path) -> Path:
+    """The root of J-HMDB's class folders."""
+    return shared_clips / "jhmdb"
+
+
+TINY = """\
+title: Tiny
+clips: {clips}
+group_pattern: (?P<group>.+)_
+variants:
+  optimized: {{target: 80}}
+  constant: {{bytes_of: optimized}}
+sampling: {{frames: 4}}
+backbone: {{name: efficientnet-lite0, size: 32}}
+network: {{embedding: [16, 16, 8], lstm_layers: 1, lstm_units: 8, decoder: 8}}
+pretraining: {{epochs: 2, batch: 4}}
+finetuning: {{epochs: 2, seeds: [1, 2]}}
+margin: 0.1
+"""
+
+
+def make_class_folders(folder: Path, *, labels: str = "abcd", groups: int = 3) -> Path:
+    """A class-per-folder tree of tiny clips: two of each recording."""
+    for number, label in enumerate(labels):
+        for group in range(groups):
+            for take in range(2):
+                make(folder / label / f"tape{group}_{take}.mp4", frames=6, size=(96, 80), fps=6,
+                     seed=number * 31 + group * 7 + take)
+    return folder
+
+
+@pytest.fixture
+def tiny_study(tmp_path: Path):
+    """A small study of its own, not run yet: two target classes, two for pretraining."""
+    from leanclips.datasets.own import new_study
+
+    clips = make_class_folders(tmp_path / "clips")
+    study = tmp_path / "tiny"
+    study.mkdir()
+    (study / "study.yml").write_text(TINY.format(clips=clips))
+    new_study(study, clips, heldout=0.34, pretrain=("c", "d"))
+    return Layout(study)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, worker_id: str) -> Path:
+    """The folder of a tiny study that has run to its end, made once for all workers."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared if worker_id == "master" else shared.parent
+    with (shared / "finished.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        study = shared / "finished" / "tiny"
+        if not (study / "work" / "done").exists():
+            clips = make_class_folders(shared / "finished" / "clips")
+            study.mkdir(parents=True, exist_ok=True)
+            (study / "study.yml").write_text(TINY.format(clips=clips))
+            from leanclips.datasets.own import new_study
+            from leanclips.pipeline import run
+
+            new_study(study, clips, heldout=0.34, pretrain=("c", "d"))
+            run(Layout(study), jobs=2)
+            (study / "work" / "done").touch()
+    return study
+
+
+@pytest.fixture
+def finished_study(finished: Path, tmp_path: Path) -> Layout:
+    """A private copy of a tiny study that has run to its end."""
+    shutil.copytree(finished, tmp_path / "tiny")
+    return Layout(tmp_path / "tiny")
