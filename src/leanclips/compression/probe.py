@@ -1,0 +1,107 @@
+"""What a video file holds: size, frames, times. Read with PyAV, without decoding where safe."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+
+from leanclips.errors import StudyError
+
+# One packet is one shown frame. Elsewhere packets may hold none (VP9's and AV1's hidden
+# frames) or a packed pair (MPEG-4 in AVI), so the frames are decoded and counted.
+PACKET_IS_FRAME = {"h264", "hevc", "mjpeg", "vp8", "prores", "dnxhd", "ffv1"}
+REPLACE = "replace it by a good copy or remove it from clips.csv"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A clip as it is shown: width and height after rotation (degrees, counter-clockwise).
+
+    `fps` is the rate that the container states; `seconds` runs from the first frame's time to
+    the end of the last one. J-HMDB states 30 and holds gaps: 40 frames may last 1.6 s.
+    """
+
+    width: int
+    height: int
+    frames: int
+    fps: float
+    seconds: float
+    rotation: int
+    codec: str
+
+
+def probe(path: Path, whole: bool = False) -> Probe:
+    """Probe `path`; `whole` decodes every frame, which finds damage that packets do not show.
+
+    StudyError where the file cannot be read, holds no video or has fewer than two frames.
+    """
+    frames, packets, times, ends = 0, 0, [], []
+    first, damaged = None, False
+    with opened(path) as (container, stream):
+        decode_all = whole or stream.codec_context.name not in PACKET_IS_FRAME
+        for packet in container.demux(stream):
+            damaged |= packet.is_corrupt
+            packets += packet.size > 0
+            shown = packet.size > 0 and not packet.is_discard
+            if shown and packet.pts is not None:
+                times.append(packet.pts)
+                ends.append(packet.pts + (packet.duration or 0))
+            if decode_all or first is None:
+                decoded = packet.decode()
+                damaged |= any(frame.is_corrupt for frame in decoded)
+                first = first or next(iter(decoded), None)
+            frames += len(decoded) if decode_all else shown
+        # MP4 and MOV list every packet in their index: fewer of them means a cut file.
+        damaged |= "mp4" in container.format.name and packets < stream.frames
+        fps = float(stream.average_rate or stream.guessed_rate or 0)
+        time_base, codec = stream.time_base, stream.codec_context.name
+    if damaged:
+        raise StudyError("the clip is cut short or damaged", path, REPLACE)
+    if first is None or frames == 0:
+        raise StudyError("the clip holds no frame", path, REPLACE)
+    if frames == 1:
+        raise StudyError("the clip has one frame only and needs at least 2", path,
+                         "remove it from clips.csv or replace it")
+    seconds = float((max(ends) - min(times)) * time_base) if len(times) == frames else 0.0
+    rotation = int(first.rotation) % 360
+    width, height = first.width, first.height
+    if rotation in (90, 270):
+        width, height = height, width
+    return Probe(width, height, frames, fps, seconds or frames / (fps or 25), rotation, codec)
+
+
+def timestamps(path: Path) -> np.ndarray:
+    """Seconds at which each frame is shown, ascending, the first at 0: shape (frames,)."""
+    with opened(path) as (container, stream):
+        packets = [packet for packet in container.demux(stream)
+                   if packet.size > 0 and not packet.is_discard]
+        times = [packet.pts for packet in packets]
+        safe = stream.codec_context.name in PACKET_IS_FRAME
+        time_base, rate = stream.time_base, stream.average_rate or 25
+    if not safe or None in times:
+        with opened(path) as (container, stream):
+            times = [frame.pts for frame in container.decode(stream)]
+    if None in times:  # No times at all (a raw stream): the stated rate is all there is.
+        return np.arange(len(times)) / float(rate)
+    ticks = np.sort(np.array(times, dtype=np.int64))
+    return (ticks - ticks[:1]) * float(time_base)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+    """The file and its video stream; whatever FFmpeg cannot read becomes a StudyError."""
+    if not path.is_file():
+        raise StudyError("the clip is missing", path, "restore it or remove it from clips.csv")
+    if path.stat().st_size == 0:
+        raise StudyError("the clip is empty (0 bytes)", path, REPLACE)
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.best("video")
+            if stream is None:
+                raise StudyError("the file holds no video", path, REPLACE)
+            yield container, stream
+    except av.error.FFmpegError as error:
+        raise StudyError(f"the clip cannot be read ({error.strerror})", path, REPLACE) from None
