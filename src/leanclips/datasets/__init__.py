@@ -1,0 +1,1 @@
+"""Studies and their videos: real recordings and rendered ones."""

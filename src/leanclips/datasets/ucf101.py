@@ -1,0 +1,88 @@
+"""UCF-101 in its official layout, and the case study's own data: UCF-101 plus own clips."""
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from leanclips.clips import VIDEO_SUFFIXES, Clip, Role, Roi, scan_folders
+from leanclips.errors import StudyError
+
+CLIPS, LISTS = "UCF-101", "ucfTrainTestlist"
+NAME = re.compile(r"v_\w+_(?P<group>g\d+)_c\d+")
+GET_LISTS = "unpack UCF101TrainTestSplits-RecognitionTask.zip there"
+
+
+def table(root: Path, splits_folder: Path, fold: int = 1) -> list[Clip]:
+    """The 13,320 clips below `root`, for pretraining, with the official split number `fold`.
+
+    `Clip.file` is relative to `root`; a group is a recording, `ApplyEyeMakeup/g01`.
+    """
+    names = {line.split()[-1] for line in _lines(splits_folder / "classInd.txt")}
+    folds = {}
+    for part, fold_name in (("train", "train"), ("test", "validation")):
+        path = splits_folder / f"{part}list{fold:02d}.txt"
+        for line in _lines(path):
+            file = line.split()[0]
+            if file.split("/")[0] not in names:
+                raise StudyError(f"lists '{file}', whose class is not in classInd.txt", path,
+                                 GET_LISTS)
+            folds[file] = fold_name
+    there = {path.relative_to(root).as_posix() for path in root.glob("*/*")
+             if path.suffix.lower() in VIDEO_SUFFIXES}
+    if missing := sorted(set(folds) - there):
+        raise StudyError(f"{len(missing)} clips of the official lists are missing, the first is "
+                         f"{missing[0]}", root, "unpack UCF101.rar there once more")
+    if unknown := sorted(there - set(folds)):
+        raise StudyError(f"{len(unknown)} clips are in no official list, the first is "
+                         f"{unknown[0]}", root, "move them elsewhere")
+    return [_clip(file, fold_name) for file, fold_name in sorted(folds.items())]
+
+
+def paper_table(root: Path, group_pattern: str | None = None) -> list[Clip]:
+    """UCF-101 for pretraining, `target/<class>` and `heldout/<class>`, ROIs from rois.csv."""
+    clips = [replace(clip, file=f"{CLIPS}/{clip.file}")
+             for clip in table(root / CLIPS, root / LISTS)]
+    for role in (Role.TARGET, Role.HELDOUT):
+        clips += [replace(clip, id=f"{role}-{clip.id}", file=f"{role}/{clip.file}", role=role)
+                  for clip in scan_folders(root / role, group_pattern)]
+    return with_rois(clips, root / "rois.csv")
+
+
+def with_rois(clips: Sequence[Clip], path: Path) -> list[Clip]:
+    """The clips with the ROIs of a table `file,x,y,side`, if there is one."""
+    if not path.exists():
+        return list(clips)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file)
+        if rows.fieldnames != ["file", "x", "y", "side"]:
+            raise StudyError("is not a table of ROIs", path, "its first line is file,x,y,side")
+        rois = {}
+        for row in rows:
+            try:
+                rois[row["file"]] = Roi.parse(f"{row['x']} {row['y']} {row['side']}")
+            except ValueError:
+                raise StudyError("cannot be read", f"{path} line {rows.line_num}",
+                                 "x and y are pixels from the top left, the side at least 16"
+                                 ) from None
+    if unknown := sorted(set(rois) - {clip.file for clip in clips}):
+        raise StudyError(f"names '{unknown[0]}', which is no clip", path,
+                         "give files relative to the clips folder, as target/running/a.mp4")
+    return [replace(clip, roi=rois.get(clip.file)) for clip in clips]
+
+
+def _clip(file: str, fold: str) -> Clip:
+    label, name = file.split("/")
+    stem = Path(name).stem
+    match = NAME.fullmatch(stem)
+    if match is None:
+        raise StudyError("the name is not v_<Class>_g<recording>_c<clip>", file,
+                         "use the official file names")
+    return Clip(stem, file, label, f"{label}/{match['group']}", Role.PRETRAIN, fold=fold)
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.is_file():
+        raise StudyError("the official list is missing", path, GET_LISTS)
+    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]

@@ -1,0 +1,262 @@
+"""A study of one's own clips: made from a folder, and checked in plain words."""
+
+import shutil
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from leanclips.clips import Role, Roi, load_clips, of_role, read_table, write_table
+from leanclips.datasets.own import check_study, new_study
+from leanclips.errors import StudyError
+from leanclips.files import file_sha256
+from leanclips.layout import Layout
+from leanclips.study import load_study
+
+LABELS = ("hop", "run")
+
+
+@pytest.fixture(scope="module")
+def folder_of_clips(tmp_path_factory, make_clip):
+    """Two classes of four recordings, the first of two clips; a third class of three."""
+    root = tmp_path_factory.mktemp("my clips ü")
+    for number, label in enumerate((*LABELS, "sit")):
+        for place, name in enumerate(("park_1", "park_2", "gym_1", "street_1", "field_1")):
+            if (label, name) != ("sit", "field_1"):
+                make_clip(root / label / f"{name}.mp4", seed=10 * number + place, frames=4)
+    return root
+
+
+@pytest.fixture
+def clips(folder_of_clips, tmp_path):
+    """A copy of the clips to spoil."""
+    return Path(shutil.copytree(folder_of_clips, tmp_path / "clips"))
+
+
+@pytest.fixture
+def study(folder_of_clips, clips, tmp_path):
+    """A good study of these clips."""
+    new_study(tmp_path / "mine", clips, pretrain=["sit"])
+    return tmp_path / "mine"
+
+
+def rewrite(study: Path, change) -> None:
+    """Change rows of clips.csv."""
+    path = Layout(study).table
+    write_table(path, [change(clip) for clip in read_table(path)])
+
+
+def only(study: Path) -> str:
+    """The one problem of the study."""
+    problems = check_study(study).problems
+    assert len(problems) == 1, problems
+    assert "\n" not in problems[0]
+    return problems[0]
+
+
+def test_a_folder_of_class_folders_becomes_a_study(study, clips):
+    table = load_clips(Layout(study))
+    assert Counter((clip.role, clip.label) for clip in table) == {
+        ("target", "hop"): 4, ("target", "run"): 4, ("heldout", "hop"): 1, ("heldout", "run"): 1,
+        ("pretrain", "sit"): 4}
+    assert all(clip.frames == 4 and clip.sha256 == file_sha256(clips / clip.file)
+               for clip in table)
+    settings = load_study(study)
+    assert (settings.title, settings.clips) == ("mine", str(clips))
+    assert settings.finetuning.seeds == tuple(range(1, 11))
+
+
+def test_a_good_study_has_no_problem_and_is_summed_up(study):
+    report = check_study(study)
+    assert report.problems == ()
+    assert report.summary == (
+        "pretrain: 4 clips, 1 classes, 3 groups.", "target: 8 clips, 2 classes, 6 groups.",
+        "heldout: 2 clips, 2 classes, 2 groups.", report.summary[-1])
+    assert report.summary[-1].startswith("14 of 14 clips can be read: 0.0 min, 0.")
+    assert any("only 2 held-out clips" in note for note in report.notes)
+    assert report.lines()[-1] == "No problem."
+
+
+def test_the_same_folder_gives_the_same_table(study, clips, tmp_path):
+    new_study(tmp_path / "again", clips, pretrain=["sit"])
+    assert Layout(study).table.read_bytes() == Layout(tmp_path / "again").table.read_bytes()
+
+
+def test_title_and_pattern_survive_yaml(clips, tmp_path):
+    pattern = r"(?P<group>[a-z]+)_\d(: '\")?"
+    new_study(tmp_path / "mine", clips, title="Mine: a 'study' # 1 ü", group_pattern=pattern)
+    settings = load_study(tmp_path / "mine")
+    assert (settings.title, settings.group_pattern) == ("Mine: a 'study' # 1 ü", pattern)
+
+
+def test_rois_beside_the_clips_are_taken(clips, tmp_path):
+    (clips / "rois.csv").write_text("file,x,y,side\nrun/gym_1.mp4,8,0,48\n")
+    new_study(tmp_path / "mine", clips)
+    rois = [clip.roi for clip in load_clips(Layout(tmp_path / "mine")) if clip.roi]
+    assert rois == [Roi(8, 0, 48)]
+
+
+def test_nothing_is_overwritten(study, clips):
+    before = Layout(study).table.read_bytes()
+    with pytest.raises(StudyError, match="clips.csv: is there already; remove it first"):
+        new_study(study, clips)
+    assert Layout(study).table.read_bytes() == before
+
+
+def test_a_study_yml_that_is_there_stays(clips, tmp_path):
+    (tmp_path / "study.yml").write_text("title: Kept\n")
+    with pytest.raises(StudyError, match="set group_pattern there"):
+        new_study(tmp_path, clips, group_pattern="(?P<group>.)")
+    assert "kept as it is" in new_study(tmp_path, clips)[0]
+    assert (tmp_path / "study.yml").read_text() == "title: Kept\n"
+    assert check_study(tmp_path).problems == ()
+
+
+def test_the_case_study_s_layout_keeps_its_roles(clips, tmp_path, make_clip):
+    root = tmp_path / "paper"
+    for group in (1, 2):
+        make_clip(root / f"UCF-101/Surfing/v_Surfing_g0{group}_c01.avi", "mpeg4", seed=group)
+    lists = {"classInd": "1 Surfing", "trainlist01": "Surfing/v_Surfing_g02_c01.avi 1",
+             "testlist01": "Surfing/v_Surfing_g01_c01.avi"}
+    (root / "ucfTrainTestlist").mkdir()
+    for name, text in lists.items():
+        (root / "ucfTrainTestlist" / f"{name}.txt").write_text(f"{text}\n")
+    for label in LABELS:
+        shutil.copytree(clips / label, root / "target" / label)
+        make_clip(root / "heldout" / label / "lake_1.mp4", seed=len(label) + 70)
+    study = tmp_path / "study"
+    study.mkdir()
+    (study / "study.yml").write_text("title: Paper\npretraining: {split: official}\n")
+    new_study(study, root)
+    assert [len(of_role(load_clips(Layout(study)), role)) for role in Role] == [2, 10, 2]
+    assert check_study(study).problems == ()
+
+
+@pytest.mark.parametrize("arguments, problem", [
+    ({"group_pattern": "(.+)_"}, "the group pattern .* must contain"),
+    ({"group_pattern": "(?P<group>"}, "the group pattern .* is not a regular expression"),
+    ({"group_pattern": "(?P<group>[a-z]).*k"}, "does not match the group pattern"),
+    ({"group_pattern": "(?P<group>_)"}, r"the class 'hop' has only 1 recording\(s\) and needs 3"),
+    ({"heldout": 1.0}, "is no fraction to hold out"),
+    ({"pretrain": ["fly"]}, "holds no class 'fly' to pretrain on; name some of hop, run, sit"),
+    ({"pretrain": ["hop", "sit"]}, "the target clips have only one class"),
+])
+def test_wishes_that_cannot_be_met_are_told_and_write_nothing(clips, tmp_path, arguments, problem):
+    with pytest.raises(StudyError, match=problem):
+        new_study(tmp_path / "mine", clips, **arguments)
+    assert not (tmp_path / "mine").exists()
+
+
+def test_clips_that_cannot_be_used_are_all_named(clips, tmp_path, make_clip):
+    make_clip(clips / "run/gym_1.mp4", "text")
+    make_clip(clips / "hop/gym_1.mp4", "one_frame")
+    with pytest.raises(StudyError, match="2 of 14 clips cannot be used .*hop/gym_1.mp4: the clip "
+                                         "has one frame only.*run/gym_1.mp4: the clip cannot be"):
+        new_study(tmp_path / "mine", clips)
+    assert not (tmp_path / "mine").exists()
+
+
+@pytest.mark.parametrize("kind, problem", [
+    ("one_frame", "has one frame only"), ("text", "cannot be read"),
+    ("truncated", "damaged|cannot be read"), ("flipped", "damaged|cannot be read"),
+    ("empty", "is empty")])
+def test_a_bad_clip_without_a_hash_is_named(study, clips, make_clip, kind, problem):
+    make_clip(clips / "run/gym_1.mp4", kind)
+    rewrite(study, lambda clip: replace(clip, sha256="", frames=None))
+    found = only(study)
+    assert found.startswith(f"{clips / 'run/gym_1.mp4'}: ")
+    assert any(part in found for part in problem.split("|"))
+
+
+def test_a_missing_and_a_changed_clip_are_named(study, clips, make_clip):
+    (clips / "run/gym_1.mp4").unlink()
+    make_clip(clips / "hop/gym_1.mp4", seed=99)
+    first, second = check_study(study).problems
+    assert "hop/gym_1.mp4: the clip is not the one that clips.csv lists" in first
+    assert "run/gym_1.mp4: the clip is missing" in second
+    assert check_study(study).lines()[-1] == "2 problem(s) to mend."
+
+
+def test_a_wrong_number_of_frames_is_told(study):
+    rewrite(study, lambda clip: replace(clip, frames=5) if clip.id == "run-001" else clip)
+    assert "has 4 frames and clips.csv says 5" in only(study)
+
+
+def test_a_roi_outside_the_frame_is_told(study):
+    rewrite(study, lambda clip: replace(clip, roi=Roi(17, 0, 48)) if clip.id == "run-001" else clip)
+    assert "the ROI 17 0 48 lies outside the frame of 64×48" in only(study)
+
+
+def test_a_roi_counts_in_pixels_of_the_frame_as_it_is_shown(study, clips, make_clip):
+    make_clip(clips / "run/gym_1.mp4", "rotated", frames=4)
+    rewrite(study, lambda clip: replace(clip, sha256="", roi=Roi(0, 16, 48))
+            if clip.file == "run/gym_1.mp4" else clip)
+    assert check_study(study).problems == ()
+
+
+def test_another_size_or_frame_rate_is_a_note(study, clips, make_clip):
+    make_clip(clips / "run/gym_1.mp4", size=(80, 48), fps=30, frames=4)
+    rewrite(study, lambda clip: replace(clip, sha256=""))
+    report = check_study(study)
+    assert report.problems == ()
+    assert ("1 clips have another size than the usual 64×48, the first is run/gym_1.mp4; they can "
+            "be used.") in report.notes
+    assert any("another frame rate than the usual 25 fps" in note for note in report.notes)
+
+
+def test_unbalanced_classes_are_a_note(study):
+    path, table = Layout(study).table, read_table(Layout(study).table)
+    hops = [clip for clip in of_role(table, Role.TARGET) if clip.label == "hop"]
+    few = {clip.group: clip for clip in hops}
+    gone = set(hops) - set(list(few.values())[:2])
+    write_table(path, [clip for clip in table if clip not in gone])
+    assert ("The classes are unbalanced: 4 target clips of 'run', 2 of 'hop'."
+            in check_study(study).notes)
+
+
+def test_roles_that_make_no_study_are_told(study):
+    rewrite(study, lambda clip: replace(clip, group="run/same") if clip.label == "run" else clip)
+    assert "the group 'run/same' has clips in two roles" in only(study)
+
+
+def test_an_official_split_without_folds_is_told(study):
+    with Layout(study).settings.open("a") as settings:
+        settings.write("pretraining: {split: official}\n")
+    assert "pretraining has no clip of the class 'sit' to validate on" in only(study)
+
+
+def test_the_same_file_in_target_and_held_out_is_told(study, clips):
+    table = read_table(Layout(study).table)
+    heldout = of_role(table, Role.HELDOUT)[0]
+    target = next(clip for clip in of_role(table, Role.TARGET) if clip.label == heldout.label)
+    shutil.copy(clips / target.file, clips / heldout.file)
+    rewrite(study, lambda clip: replace(clip, sha256=target.sha256) if clip == heldout else clip)
+    assert f"'{heldout.id}' is the same file as the target clip '{target.id}'" in only(study)
+
+
+def test_clips_that_moved_are_found_where_told(study, clips, tmp_path):
+    moved = clips.rename(tmp_path / "moved")
+    with pytest.raises(StudyError, match="the folder of clips is not there; name it with"):
+        check_study(study)
+    assert check_study(study, moved).problems == ()
+
+
+def test_a_bad_study_or_table_is_told_at_once(study):
+    Layout(study).table.unlink()
+    with pytest.raises(StudyError, match="clips.csv: is missing"):
+        check_study(study)
+    Layout(study).settings.unlink()
+    with pytest.raises(StudyError, match="there is no such study"):
+        check_study(study)
+
+
+def test_a_synthetic_study_needs_no_clips(tmp_path):
+    (tmp_path / "study.yml").write_text("title: Rendered\nsynthetic: {}\n")
+    assert "renders the clips when the study runs" in check_study(tmp_path).summary[0]
+
+
+def test_the_real_study_has_no_problem(jhmdb_clips):
+    report = check_study(Path(__file__).parents[2] / "data" / "jhmdb", jhmdb_clips)
+    assert report.problems == ()
+    assert report.notes == ("4 pretraining clips are of held-out recordings and are left out.",)
