@@ -1,0 +1,275 @@
+"""The command line: each verb of a study, and nothing else."""
+
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from leanclips.errors import StudyError
+from leanclips.layout import Layout
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="How small can training video get before it costs accuracy? Each verb below is one "
+         "stage of a study; 'run' does all of them in order.",
+)
+StudyFolder = Annotated[Path, typer.Argument(metavar="STUDY", help="A folder with a study.yml.")]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Clips at a time (default: all cores).")]
+
+
+def _open(study: Path):
+    from leanclips.clips import load_clips
+    from leanclips.study import load_study
+
+    layout = Layout(study)
+    return layout, load_study(study), load_clips(layout)
+
+
+def _jobs(jobs: int | None) -> int:
+    from leanclips.workers import cores
+
+    return jobs or cores()
+
+
+@app.command()
+def run(study: StudyFolder,
+        clips: Annotated[Path | None, typer.Option(help="Folder of the clips.")] = None,
+        jobs: Jobs = None,
+        until: Annotated[str | None, typer.Option(help="Stop after this stage.")] = None) -> None:
+    """Bring a whole study up to date, up to the book's pages.
+
+    Example: leanclips run data/jhmdb --clips ../shared/clips/jhmdb
+    """
+    from leanclips import pipeline
+    from leanclips.study import load_study
+
+    layout = Layout(study)
+    load_study(study)
+    pipeline.remember_clips(layout, clips)
+    pipeline.run(layout, jobs, [until] if until else [])
+
+
+@app.command()
+def new(folder: Annotated[Path, typer.Argument(help="The study's folder, to be made.")],
+        clips: Annotated[Path, typer.Option(help="A folder with one folder of clips per class.")],
+        group_pattern: Annotated[str | None, typer.Option(
+            help="Regular expression with (?P<group>…) that finds the recording in a file's "
+                 "name. Default: the name less a trailing number.")] = None,
+        heldout: Annotated[float, typer.Option(help="Share of clips held out.")] = 0.24,
+        pretrain: Annotated[list[str] | None, typer.Option(
+            help="A class to pretrain on (repeat for more).")] = None) -> None:
+    """Make a study of your own clips.
+
+    Example: leanclips new data/mine --clips ~/videos
+    """
+    from leanclips.datasets.own import new_study
+
+    for line in new_study(folder, clips, group_pattern=group_pattern, heldout=heldout,
+                          pretrain=tuple(pretrain or ())):
+        print(line)
+
+
+@app.command()
+def check(study: StudyFolder,
+          clips: Annotated[Path | None, typer.Option(help="Folder of the clips.")] = None) -> None:
+    """Say in plain words what is wrong with a study's clips, before anything runs.
+
+    Example: leanclips check data/mine
+    """
+    from leanclips.datasets.own import check_study
+
+    report = check_study(study, clips)
+    for line in report.lines():
+        print(line)
+    if report.problems:
+        raise typer.Exit(2)
+
+
+@app.command()
+def fetch(dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Only 'jhmdb'.")],
+          folder: Annotated[Path, typer.Option(help="Where the clips go.")] = Path(
+              "data/jhmdb/clips"),
+          url: Annotated[str | None, typer.Option(help="Another place to download from.")] = None
+          ) -> None:
+    """Download a data set from its official site, resuming and checking every clip.
+
+    Example: leanclips fetch jhmdb
+    """
+    from leanclips.datasets import jhmdb
+
+    if dataset != "jhmdb":
+        raise StudyError("this data set cannot be fetched", dataset, "use 'jhmdb'")
+    jhmdb.fetch(folder, **({"url": url} if url else {}))
+    print(f"The J-HMDB clips are complete in {folder}.")
+
+
+@app.command()
+def render(study: StudyFolder, jobs: Jobs = None) -> None:
+    """Render the clips of a synthetic study.
+
+    Example: leanclips render data/demo
+    """
+    from leanclips.datasets.rendering import render_all
+
+    layout, settings, clips = _open(study)
+    render_all(layout, settings, clips, _jobs(jobs))
+
+
+@app.command()
+def crop(study: StudyFolder, jobs: Jobs = None) -> None:
+    """Cut the square region of every clip: the source variant.
+
+    Example: leanclips crop data/demo
+    """
+    from leanclips.compression.variants import make_source
+
+    layout, settings, clips = _open(study)
+    make_source(layout, settings, clips, _jobs(jobs))
+
+
+@app.command()
+def encode(study: StudyFolder,
+           variant: Annotated[str, typer.Argument(help="A variant of study.yml, or 'originals'.")],
+           jobs: Jobs = None) -> None:
+    """Re-encode the target and held-out clips as a variant says.
+
+    Example: leanclips encode data/demo optimized
+    """
+    from leanclips.compression.variants import ORIGINALS, make_originals, make_variant
+
+    layout, settings, clips = _open(study)
+    if variant == ORIGINALS:
+        make_originals(layout, settings, clips, _jobs(jobs))
+    elif variant in settings.variants:
+        make_variant(layout, settings, clips, variant, _jobs(jobs))
+    else:
+        raise StudyError(f"there is no variant '{variant}' to encode", layout.settings,
+                         f"use one of {', '.join([*settings.variants, ORIGINALS])}")
+
+
+@app.command()
+def features(study: StudyFolder,
+             variant: Annotated[str, typer.Argument(help="'source' or a variant.")],
+             jobs: Jobs = None) -> None:
+    """Put a variant's clips through the frozen backbone.
+
+    Example: leanclips features data/demo source
+    """
+    from leanclips.recognition.features import make_features
+
+    layout, settings, clips = _open(study)
+    if variant not in settings.all_variants:
+        raise StudyError(f"there is no variant '{variant}'", layout.settings,
+                         f"use one of {', '.join(settings.all_variants)}")
+    make_features(layout, settings, clips, variant, _jobs(jobs))
+
+
+@app.command()
+def pretrain(study: StudyFolder) -> None:
+    """Train the network on the pretraining clips.
+
+    Example: leanclips pretrain data/demo
+    """
+    from leanclips.recognition.runs import pretrain as train
+
+    done = train(*_open(study))
+    if done is not None:
+        score = done.result.classifiers["crnn"].last
+        print(f"pretraining: {score.validation_accuracy:.1%} of the validation clips right")
+
+
+@app.command()
+def finetune(study: StudyFolder,
+             variant: Annotated[str, typer.Option(help="'source' or a variant.")],
+             seed: Annotated[int, typer.Option(min=0)]) -> None:
+    """Execute notebooks/finetune.ipynb for one variant and seed.
+
+    Example: leanclips finetune data/demo --variant optimized --seed 3
+    """
+    from leanclips import notebook, pipeline
+    from leanclips.records import read_result
+
+    layout, settings, _ = _open(study)
+    if variant not in settings.all_variants:
+        raise StudyError(f"there is no variant '{variant}'", layout.settings,
+                         f"use one of {', '.join(settings.all_variants)}")
+    folder = layout.run(variant, seed).resolve()
+    notebook.execute(pipeline.ROOT / "notebooks" / "finetune.ipynb", folder / "run.ipynb",
+                     {"study": pipeline.short_name(layout), "variant": variant, "seed": seed})
+    scores = read_result(folder / "result.json").classifiers
+    shown = ", ".join(f"{name} {result.last.validation_accuracy:.1%}"
+                      for name, result in scores.items())
+    print(f"finetune {variant}, seed {seed}: validation {shown}", flush=True)
+
+
+@app.command()
+def crosstest(study: StudyFolder, jobs: Jobs = None) -> None:
+    """Test every trained classifier on every variant's held-out clips.
+
+    Example: leanclips crosstest data/demo
+    """
+    from leanclips.recognition.crosstest import crosstest as test
+
+    test(*_open(study), _jobs(jobs))
+
+
+@app.command()
+def results(study: Annotated[Path | None, typer.Argument(
+        metavar="STUDY", help="Your own study, beside the published one.")] = None) -> None:
+    """Write the book's pages: figures, tables and every number, from the run records.
+
+    Example: leanclips results data/demo
+    """
+    from leanclips import pipeline
+
+    pipeline.write_book_pages(study)
+
+
+@app.command()
+def book() -> None:
+    """Build the HTML book from its pages.
+
+    Example: leanclips book
+    """
+    from leanclips import pipeline
+
+    print(f"The book: {pipeline.build_book()}")
+
+
+@app.command()
+def publish(study: StudyFolder) -> None:
+    """Copy a study's run records (no clips, no weights) to its folder 'published'.
+
+    Example: leanclips publish data/jhmdb
+    """
+    from leanclips.publish import publish as copy
+
+    copied = copy(Layout(study))
+    print(f"{copied} files are in {Layout(study).published}.")
+
+
+def main() -> None:
+    """Entry point: a StudyError is one sentence and exit status 2."""
+    warnings.filterwarnings("ignore", module="papermill|jupyter_client|traitlets|zmq")
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    try:
+        app()
+    except StudyError as error:
+        print(f"leanclips: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("leanclips: stopped; what is finished is kept.", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        print(f"leanclips: {error.filename or 'the system'}: {os.strerror(error.errno or 0)}; "
+              "check the disk's space and the folder's permissions.", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""What notebooks need around a study: find it, check parameters, make what is missing, execute."""
+
+import ast
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from jupyter_client.manager import AsyncKernelManager
+
+from leanclips.clips import Clip, load_clips, pretraining_clips
+from leanclips.errors import StudyError
+from leanclips.files import written_aside
+from leanclips.layout import Layout
+from leanclips.pipeline import ROOT, run
+from leanclips.study import Study, load_study
+
+
+def open_study(study: str) -> tuple[Layout, Study, list[Clip]]:
+    """A study by its folder, relative to where we are or to the top of leanclips."""
+    folder = Path(study)
+    if not folder.is_dir() and (ROOT / study).is_dir():
+        folder = ROOT / study
+    return Layout(folder.resolve()), load_study(folder), load_clips(Layout(folder))
+
+
+def check_parameters(cells: list[str], *known: str) -> None:
+    """StudyError if papermill was given a parameter that the notebook does not know.
+
+    `cells` are the executed cells (IPython's `In`); papermill's own begins with `# Parameters`.
+    Papermill itself only warns.
+    """
+    injected = [cell for cell in cells if cell.startswith("# Parameters")]
+    for cell in injected:
+        _check_known((target.id for node in ast.parse(cell).body if isinstance(node, ast.Assign)
+                      for target in node.targets if isinstance(target, ast.Name)), known)
+
+
+def _check_known(names: Iterator[str] | list[str], known: tuple[str, ...]) -> None:
+    for name in names:
+        if name not in known:
+            raise StudyError(f"there is no parameter '{name}'", "notebook",
+                             f"use {', '.join(known)}")
+
+
+def prepare(layout: Layout, *files: Path) -> None:
+    """Run the study's stages up to `files`, unless these are all there already."""
+    if not all(file.exists() for file in files):
+        run(layout, targets=[str(file.resolve()) for file in files])
+
+
+def prepare_run(layout: Layout, study: Study, clips: list[Clip], variant: str) -> None:
+    """Make what a fine-tuning of `variant` needs: its features and the pretrained network."""
+    if variant not in study.all_variants:
+        raise StudyError(f"there is no variant '{variant}'", layout.settings,
+                         f"use one of {', '.join(study.all_variants)}")
+    needed = [layout.feature_index(study.backbone.name, variant)]
+    if pretraining_clips(clips):
+        needed.append(layout.pretrain / "result.json")
+    prepare(layout, *needed)
+
+
+class IpcKernelManager(AsyncKernelManager):
+    """Talks to its kernel through sockets in a folder of its own.
+
+    The default, TCP ports picked at random, races when two notebooks start at once.
+    """
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.transport = "ipc"
+        self.ip = os.path.join(os.environ["LEANCLIPS_SOCKETS"], "kernel")
+
+
+@contextmanager
+def _sockets() -> Iterator[None]:
+    with TemporaryDirectory(prefix="leanclips-", dir="/tmp") as folder:
+        os.environ["LEANCLIPS_SOCKETS"] = folder
+        yield
+
+
+def execute(notebook: Path, out: Path, parameters: Mapping[str, object]) -> None:
+    """Execute a parameterized notebook by papermill and write it to `out` once it succeeded.
+
+    A failed run leaves its notebook, with the traceback, beside it as `<name>.failed.ipynb`,
+    and the StudyError names that file.
+    """
+    import papermill
+
+    _check_known(list(parameters), tuple(papermill.inspect_notebook(str(notebook))))
+    failed = out.with_suffix(".failed.ipynb")
+    with written_aside(out) as aside, _sockets():
+        try:
+            papermill.execute_notebook(
+                str(notebook), str(aside), parameters=dict(parameters), cwd=str(ROOT),
+                progress_bar=False, log_output=False, kernel_manager_class=IpcKernelManager)
+        except Exception as error:
+            if not aside.is_file():
+                raise StudyError(f"the notebook cannot be executed ({error})", notebook,
+                                 "check the installation with 'make test'") from error
+            shutil.copyfile(aside, failed)
+            last = str(error).strip().splitlines()[-1]
+            raise StudyError(f"the notebook failed ({last})", failed,
+                             "open it to see the traceback") from error
+    failed.unlink(missing_ok=True)

@@ -1,0 +1,99 @@
+"""Runs the Snakefile: which stage runs when is Snakemake's business, how is the stages'."""
+
+import fcntl
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from leanclips.clips import load_clips
+from leanclips.errors import StudyError
+from leanclips.files import write_text
+from leanclips.layout import Layout
+from leanclips.study import load_study
+from leanclips.workers import cores
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@contextmanager
+def only_run(layout: Layout) -> Iterator[None]:
+    """Hold the study for one run at a time; the system lets go of it whenever the process ends."""
+    layout.work.mkdir(parents=True, exist_ok=True)
+    lock = layout.work / "run.lock"
+    with lock.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            raise StudyError(f"another run of this study is under way (process {file.read()})",
+                             layout.study, "wait for it, or stop it") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def remember_clips(layout: Layout, clips: Path | None) -> None:
+    """Note where the user's clips lie, for this run and later ones."""
+    if clips is None:
+        return
+    if not clips.is_dir():
+        raise StudyError("there is no such folder", clips, "name the folder that holds the clips")
+    write_text(layout.clips_root_note, f"{clips.resolve()}\n")
+
+
+def run(layout: Layout, jobs: int | None = None, targets: Sequence[str] = ()) -> None:
+    """Bring the study up to date: do what is missing or out of date, up to `targets`.
+
+    `targets` are rule names or files; the default is everything up to the book's pages.
+    Raises StudyError when a stage fails; the stage has said why by then.
+    """
+    load_study(layout.study)
+    load_clips(layout)
+    with only_run(layout):
+        _note_machine(layout)
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
+                   "--directory", str(layout.work), "--cores", str(jobs or cores()),
+                   "--nolock", "--rerun-incomplete", "--keep-incomplete",
+                   "--quiet", "all", "--config", f"study={layout.study.resolve()}",
+                   "--", *targets]
+        code = subprocess.run(command, env=_environment()).returncode
+    if code < 0 or code == 130:
+        raise KeyboardInterrupt
+    if code:
+        raise StudyError("the run stopped", layout.study,
+                         "see the message above; what is finished is kept, so start it again "
+                         "when that is mended")
+
+
+def _environment() -> dict[str, str]:
+    """Children find this environment's programs, whether or not it is activated."""
+    programs = str(Path(sys.executable).parent)
+    return os.environ | {"PATH": programs + os.pathsep + os.environ.get("PATH", ""),
+                         "PYTHON": sys.executable}
+
+
+def _note_machine(layout: Layout) -> None:
+    path = layout.work / "machine.json"
+    facts = {"cores": cores(), "cpu": _cpu_name(), "system": platform.system()}
+    if not path.is_file():
+        write_text(path, json.dumps(facts, indent=2) + "\n")
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def short_name(layout: Layout) -> str:
+    """The study's folder as a command would name it: relative to the top of leanclips if inside."""
+    folder = layout.study.resolve()
+    return folder.relative_to(ROOT).as_posix() if folder.is_relative_to(ROOT) else str(folder)

@@ -1,0 +1,51 @@
+"""Copies of a study's run records for the repository: numbers and plots, no clip, no weights."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+
+from leanclips.errors import StudyError
+from leanclips.files import written_aside
+from leanclips.layout import Layout
+
+TABLES = ("clips/*/report.csv", "clips/*/control.json", "runs/crosstest.csv",
+          "runs/pretrain/*.json", "runs/pretrain/*.csv", "runs/*/seed-*/*.json",
+          "runs/*/seed-*/*.csv", "runs/*/seed-*/run.ipynb", "times/**/*.tsv", "machine.json")
+
+
+def publish(layout: Layout) -> int:
+    """Replace `published` by copies of the records in `work`; return the number of files.
+
+    Raises StudyError if the study has not run to its end.
+    """
+    if not layout.crosstest.is_file():
+        raise StudyError("the study has not run to its end", layout.study, "run it first")
+    with written_aside(layout.published) as aside:
+        count = 0
+        for path in _records(layout.work):
+            copy = aside / path.relative_to(layout.work)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix == ".ipynb":
+                nbformat.write(_plain(path), copy)
+            else:
+                shutil.copyfile(path, copy)
+            count += 1
+        shutil.rmtree(layout.published, ignore_errors=True)
+    return count
+
+
+def _records(work: Path) -> Iterator[Path]:
+    for pattern in TABLES:
+        yield from sorted(work.glob(pattern))
+
+
+def _plain(path: Path) -> nbformat.NotebookNode:
+    """An executed notebook without its times and machine paths."""
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata.pop("papermill", None)
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
+    return notebook

@@ -1,0 +1,59 @@
+"""Stage crosstest: every trained classifier on every variant's held-out clips."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+
+from leanclips.clips import Clip, Role, classes, of_role
+from leanclips.layout import Layout
+from leanclips.recognition.features import load_features
+from leanclips.recognition.network import CRNN, MeanLinear
+from leanclips.recognition.runs import labelled, load_run
+from leanclips.recognition.training import predict
+from leanclips.records import CLASSIFIERS, CROSSTEST, EPOCHS, write_csv
+from leanclips.study import Study
+from leanclips.workers import run_all
+
+
+@dataclass(frozen=True)
+class Task:
+    layout: Layout
+    study: Study
+    clips: tuple[Clip, ...]
+    variant: str
+    seed: int
+
+
+def crosstest(layout: Layout, study: Study, clips: Sequence[Clip], jobs: int) -> None:
+    """Write crosstest.csv: one row per run, classifier, epoch, tested variant and held-out clip."""
+    tasks = [Task(layout, study, tuple(clips), variant, seed)
+             for variant in study.all_variants for seed in study.finetuning.seeds]
+    parts = run_all(tested_run, tasks, jobs, "cross tests")
+    write_csv(layout.crosstest, pd.concat(parts, ignore_index=True))
+
+
+def tested_run(task: Task) -> pd.DataFrame:
+    """The held-out predictions of one run, on every variant."""
+    torch.set_num_threads(1)
+    heldout = of_role(task.clips, Role.HELDOUT)
+    names = classes(task.clips, Role.TARGET)
+    _, weights = load_run(task.layout.run(task.variant, task.seed))
+    rows = []
+    for tested_on in task.study.all_variants:
+        features = load_features(task.layout, task.study, tested_on, heldout)
+        data = labelled(features, heldout, names)
+        networks = {"crnn": CRNN(data.features.shape[2], len(names), task.study.network),
+                    "linear": MeanLinear(data.features.shape[2], len(names))}
+        for classifier in CLASSIFIERS:
+            for epoch in EPOCHS:
+                prefix = f"{classifier}.{epoch}."
+                networks[classifier].load_state_dict(
+                    {name.removeprefix(prefix): value for name, value in weights.items()
+                     if name.startswith(prefix)})
+                guesses = predict(networks[classifier], data.features).argmax(1)
+                rows += [(task.variant, task.seed, classifier, epoch, tested_on, clip.id,
+                          clip.label, names[guess])
+                         for clip, guess in zip(heldout, guesses, strict=True)]
+    return pd.DataFrame(rows, columns=list(CROSSTEST))

@@ -1,0 +1,134 @@
+"""Stage features: every clip through the frozen backbone, once.
+
+A clip's features are cached under a key made of its bytes, the sampling and the backbone, so a
+changed clip is computed anew, an unchanged one never is, and two processes may do it at once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from leanclips.clips import Clip, Role, of_role
+from leanclips.errors import StudyError
+from leanclips.files import file_sha256, key, written_aside
+from leanclips.layout import Layout
+from leanclips.recognition import backbone
+from leanclips.records import read_csv, write_csv
+from leanclips.study import SOURCE, Backbone, Sampling, Study
+from leanclips.workers import run_all
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of some clips of a variant: `values` (clips, frames, features), fp32."""
+
+    ids: tuple[str, ...]
+    values: np.ndarray
+    sha256: str
+
+    def of(self, ids: Sequence[str]) -> np.ndarray:
+        """The features of these clips, in this order."""
+        place = {clip_id: n for n, clip_id in enumerate(self.ids)}
+        return self.values[[place[clip_id] for clip_id in ids]]
+
+
+def frame_indices(count: int, sampling: Sampling) -> np.ndarray:
+    """Indices (sampling.frames,) of the frames taken from a clip of `count` frames, ascending.
+
+    `uniform` takes the middle of each of `frames` equal parts; where the clip is too short for
+    `first` or `every`, its last frame is repeated.
+    """
+    wanted = np.arange(sampling.frames)
+    if sampling.take == "uniform":
+        return ((2 * wanted + 1) * count) // (2 * sampling.frames)
+    step = sampling.step if sampling.take == "every" else 1
+    return np.minimum(wanted * step, count - 1)
+
+
+def read_frames(path: Path, sampling: Sampling, size: int) -> np.ndarray:
+    """The sampled frames (frames, size, size, 3), RGB, uint8; StudyError if it cannot be decoded.
+
+    Each frame is resized by area averaging (shrinking) or bilinear (enlarging).
+    """
+    try:
+        with av.open(str(path)) as container:
+            container.streams.video[0].thread_type = "NONE"
+            decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    except (av.FFmpegError, IndexError):
+        decoded = []
+    if not decoded:
+        raise StudyError("no frame can be decoded", path, "delete it and run the study again")
+    indices = frame_indices(len(decoded), sampling)
+    way = cv2.INTER_AREA if decoded[0].shape[0] > size else cv2.INTER_LINEAR
+    resized = {n: cv2.resize(decoded[n], (size, size), interpolation=way) for n in set(indices)}
+    return np.stack([resized[n] for n in indices])
+
+
+@cache
+def _model(settings: Backbone) -> nn.Module:
+    torch.set_num_threads(1)  # see workers.run_all
+    return backbone.load(settings)
+
+
+@dataclass(frozen=True)
+class Task:
+    path: Path
+    layout: Layout
+    backbone: Backbone
+    sampling: Sampling
+
+
+def clip_features(task: Task) -> str:
+    """Compute the clip's features unless they are cached; return their key."""
+    name = key(file_sha256(task.path), task.sampling.model_dump(),
+               backbone.fingerprint(task.backbone))
+    cached = task.layout.feature(task.backbone.name, name)
+    if not cached.is_file():
+        frames = read_frames(task.path, task.sampling, task.backbone.size)
+        different, places = np.unique(frame_places(frames), return_inverse=True)
+        values = backbone.features(_model(task.backbone), frames[different])[places]
+        with written_aside(cached) as aside:
+            np.save(aside, values)
+    return name
+
+
+def frame_places(frames: np.ndarray) -> np.ndarray:
+    """For each frame the index of the first one in its run of equal frames: (frames,) ints."""
+    changed = np.array([n == 0 or not np.array_equal(frames[n], frames[n - 1])
+                        for n in range(len(frames))])
+    return np.maximum.accumulate(np.where(changed, np.arange(len(frames)), 0))
+
+
+def make_features(layout: Layout, study: Study, clips: Sequence[Clip], variant: str,
+                  jobs: int) -> None:
+    """Stage features: the index of a variant names each clip and the key of its features."""
+    backbone.weights_file(study.backbone)  # a missing file is one clear message, here
+    chosen = clips if variant == SOURCE else of_role(clips, Role.TARGET, Role.HELDOUT)
+    tasks = [Task(layout.clip(variant, clip.id), layout, study.backbone, study.sampling)
+             for clip in chosen]
+    keys = run_all(clip_features, tasks, jobs, f"features of {variant}")
+    write_csv(layout.feature_index(study.backbone.name, variant),
+              pd.DataFrame({"clip": [clip.id for clip in chosen], "key": keys}))
+
+
+def load_features(layout: Layout, study: Study, variant: str, clips: Sequence[Clip]) -> Features:
+    """The cached features of these clips of a variant; StudyError where the stage has not run."""
+    index = layout.feature_index(study.backbone.name, variant)
+    table = read_csv(index)
+    keys = dict(zip(table["clip"], table["key"], strict=True))
+    try:
+        wanted = [keys[clip.id] for clip in clips]
+        values = np.stack([np.load(layout.feature(study.backbone.name, name))
+                           for name in wanted])
+    except (KeyError, OSError, ValueError):
+        raise StudyError("the features do not fit the clip table", index,
+                         "run the study again") from None
+    return Features(tuple(clip.id for clip in clips), values, key(wanted))

@@ -1,0 +1,193 @@
+"""The stages pretrain and finetune: from a study's features to a run's records."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
+
+from leanclips.clips import Clip, Role, classes, of_role, pretraining_clips
+from leanclips.errors import StudyError
+from leanclips.files import key, written_aside
+from leanclips.layout import Layout
+from leanclips.recognition import backbone
+from leanclips.recognition.features import Features, load_features
+from leanclips.recognition.network import CRNN, MeanLinear, trainable_parameters
+from leanclips.recognition.training import Labelled, Trained, initialized, predict, train
+from leanclips.records import (EPOCHS, HISTORY, PREDICTIONS, ClassifierResult, EpochScore,
+                               RunResult, read_result, versions, write_csv, write_result)
+from leanclips.splits import group_split, pretraining_split
+from leanclips.study import SOURCE, Study
+from leanclips.workers import cores
+
+PRETRAIN = "pretrain"
+MODEL = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training, as its notebook shows it: record, curves, validation predictions."""
+
+    result: RunResult
+    history: pd.DataFrame
+    predictions: pd.DataFrame
+
+
+def labelled(features: Features, clips: Sequence[Clip], names: Sequence[str]) -> Labelled:
+    """The clips' features and class numbers as tensors."""
+    ids = tuple(clip.id for clip in clips)
+    return Labelled(ids, torch.from_numpy(features.of(ids)),
+                    torch.tensor([names.index(clip.label) for clip in clips]))
+
+
+def divided(clips: Sequence[Clip], aside: set[str]) -> tuple[list[Clip], list[Clip]]:
+    """(training clips, validation clips)."""
+    return ([clip for clip in clips if clip.id not in aside],
+            [clip for clip in clips if clip.id in aside])
+
+
+def pretrain(layout: Layout, study: Study, clips: Sequence[Clip]) -> Run | None:
+    """Train the CRNN on the pretraining clips; None if the study has none."""
+    chosen = pretraining_clips(clips)
+    if not chosen:
+        return None
+    torch.set_num_threads(min(cores(), 4))
+    settings = study.pretraining
+    aside = pretraining_split(chosen, settings)
+    if not 0 < len(aside) < len(chosen):
+        raise StudyError("the pretraining clips have no official split", layout.table,
+                         "fill the fold column with train and validation, or set "
+                         "pretraining.split to group in study.yml")
+    names = classes(chosen, Role.PRETRAIN)
+    features = load_features(layout, study, SOURCE, chosen)
+    training, validation = divided(chosen, aside)
+    network = initialized(lambda: CRNN(features.values.shape[2], len(names), study.network),
+                          settings.seed)
+    data = labelled(features, training, names), labelled(features, validation, names)
+    trained = train(network, *data, epochs=settings.epochs, batch=settings.batch,
+                    rate=settings.rate, seed=settings.seed, what="pretraining")
+    return _record(layout, study, PRETRAIN, settings.seed, names, features, aside, data,
+                   {"crnn": (network, trained)})
+
+
+def finetune(layout: Layout, study: Study, clips: Sequence[Clip], variant: str,
+             seed: int) -> Run:
+    """Train both classifiers on one variant of the target clips, and record the run.
+
+    Split, initial weights and order of clips depend on `seed` alone, so runs of one seed pair
+    up across variants. Raises StudyError for an unknown variant or when earlier stages are
+    missing.
+    """
+    if variant not in study.all_variants:
+        raise StudyError(f"there is no variant '{variant}'", layout.settings,
+                         f"use one of {', '.join(study.all_variants)}")
+    torch.set_num_threads(1)  # two runs side by side beat two threads in one
+    settings = study.finetuning
+    chosen = of_role(clips, Role.TARGET)
+    names = classes(clips, Role.TARGET)
+    features = load_features(layout, study, variant, chosen)
+    aside = group_split(chosen, settings.validation, seed)
+    training, validation = (labelled(features, part, names) for part in divided(chosen, aside))
+    width = features.values.shape[2]
+    networks = {
+        "crnn": _warm(layout, clips, initialized(
+            lambda: CRNN(width, len(names), study.network), seed)),
+        "linear": initialized(lambda: MeanLinear(width, len(names)), seed).standardize(
+            training.features),
+    }
+    trained = {name: (network, train(network, training, validation, epochs=settings.epochs,
+                                     batch=settings.batch, rate=settings.rate, seed=seed,
+                                     what=f"{name}, {variant}, seed {seed}"))
+               for name, network in networks.items()}
+    return _record(layout, study, variant, seed, names, features, aside,
+                   (training, validation), trained)
+
+
+def _warm(layout: Layout, clips: Sequence[Clip], network: CRNN) -> CRNN:
+    """The CRNN with pretrained weights in all but its last layer, where there was pretraining."""
+    if not pretraining_clips(clips):
+        return network
+    path = layout.pretrain / MODEL
+    if not path.is_file():
+        raise StudyError("the pretrained network is missing", path, "run the study first")
+    state = {name.removeprefix("crnn.last."): value for name, value in load_file(path).items()
+             if name.startswith("crnn.last.") and ".head." not in name}
+    network.load_state_dict(state, strict=False)
+    return network
+
+
+def _record(layout: Layout, study: Study, variant: str, seed: int, names: Sequence[str],
+            features: Features, aside: set[str], data: tuple[Labelled, Labelled],
+            trained: dict) -> Run:
+    folder = layout.pretrain if variant == PRETRAIN else layout.run(variant, seed)
+    training, validation = data
+    result = RunResult(
+        study=layout.study.resolve().name, variant=variant, seed=seed,
+        synthetic=study.synthetic is not None,
+        leaks_recordings=study.pretraining.split == "random" and variant == PRETRAIN,
+        classes=tuple(names), train_clips=len(training.ids),
+        validation_clips=len(validation.ids),
+        split_sha256=key(sorted(training.ids), sorted(aside)), features_sha256=features.sha256,
+        backbone=study.backbone.name, backbone_sha256=backbone.weights_sha256(study.backbone),
+        versions=versions(), command=command(layout, variant, seed),
+        classifiers={name: _scores(*pair) for name, pair in trained.items()})
+    run = Run(result, _history(trained), _predictions(trained, validation, names))
+    save(folder / MODEL, {name: pair[1] for name, pair in trained.items()})
+    write_csv(folder / "history.csv", run.history)
+    write_csv(folder / "predictions.csv", run.predictions)
+    write_result(folder / "result.json", run.result)  # last: a run with a result is whole
+    return run
+
+
+def command(layout: Layout, variant: str, seed: int) -> str:
+    """The command that makes a run again."""
+    study = f"data/{layout.study.resolve().name}"
+    if variant == PRETRAIN:
+        return f"leanclips pretrain {study}"
+    return (f"papermill notebooks/finetune.ipynb run.ipynb -p study {study} "
+            f"-p variant {variant} -p seed {seed}")
+
+
+def _scores(network: torch.nn.Module, trained: Trained) -> ClassifierResult:
+    last, best = (EpochScore(epoch=e.epoch, train_accuracy=e.train_accuracy,
+                             validation_accuracy=e.validation_accuracy)
+                  for e in (trained.history[-1], trained.best_epoch))
+    return ClassifierResult(trainable_parameters=trainable_parameters(network), last=last,
+                            best=best)
+
+
+def _history(trained: dict) -> pd.DataFrame:
+    rows = [{"classifier": name} | asdict(epoch)
+            for name, (_, result) in trained.items() for epoch in result.history]
+    return pd.DataFrame(rows, columns=list(HISTORY)).round(6)
+
+
+def _predictions(trained: dict, validation: Labelled, names: Sequence[str]) -> pd.DataFrame:
+    rows = []
+    for name, (network, result) in trained.items():
+        for epoch in EPOCHS:
+            network.load_state_dict(getattr(result, epoch))
+            guesses = predict(network, validation.features).argmax(1)
+            rows += [(name, epoch, clip_id, names[label], names[guess]) for clip_id, label, guess
+                     in zip(validation.ids, validation.labels, guesses, strict=True)]
+    return pd.DataFrame(rows, columns=list(PREDICTIONS))
+
+
+def save(path: Path, trained: dict[str, Trained]) -> None:
+    """Write weights as `<classifier>.<last|best>.<parameter>` in one safetensors file."""
+    with written_aside(path) as aside:
+        save_file({f"{name}.{epoch}.{parameter}": value.contiguous()
+                   for name, result in trained.items() for epoch in EPOCHS
+                   for parameter, value in getattr(result, epoch).items()}, aside)
+
+
+def load_run(folder: Path) -> tuple[RunResult, dict[str, torch.Tensor]]:
+    """A run's record and weights."""
+    result = read_result(folder / "result.json")
+    try:
+        return result, load_file(folder / MODEL)
+    except (OSError, ValueError) as error:
+        raise StudyError(f"the weights cannot be read ({type(error).__name__})", folder / MODEL,
+                         "delete the run's folder and run the study again") from None
