@@ -1,0 +1,71 @@
+"""Figures: the same bytes each time, for both themes, with words and numbers beside them."""
+
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leanclips.analysis import compression_figures, figures, style
+from leanclips.analysis.results import load
+
+ALL = [figures.answer, figures.accuracy_spread, figures.differences, figures.cross_matrix,
+       figures.confusion, figures.learning_curves, compression_figures.overview,
+       compression_figures.savings, compression_figures.quality, compression_figures.clip_sizes]
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_a_figure_is_written_for_both_themes_with_its_numbers(results, tmp_path, make):
+    figure = make(results)
+    style.write(figure, tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        f"{figure.name}-dark.svg", f"{figure.name}-light.svg", f"{figure.name}.csv"]
+    assert len(pd.read_csv(tmp_path / "out" / f"{figure.name}.csv")) == len(figure.data)
+    light = (tmp_path / "out" / f"{figure.name}-light.svg").read_text()
+    ElementTree.fromstring(light)
+    assert "http" not in re.sub(r'xmlns[^"]*"[^"]*"|<!DOCTYPE.*?>|<metadata>.*?</metadata>', "",
+                                light, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_a_figure_has_a_caption_and_alt_text_in_plain_words(results, make):
+    figure = make(results)
+    for text in (figure.caption, figure.alt):
+        assert text.endswith(".") and len(text) > 20 and "nan" not in text.lower()
+
+
+@pytest.mark.parametrize("make", [figures.answer, compression_figures.savings])
+def test_two_drawings_of_the_same_records_have_equal_bytes(results, tmp_path, make):
+    for name in ("one", "two"):
+        style.write(make(results), tmp_path / name)
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+def test_a_variant_keeps_its_colour_whichever_others_are_shown():
+    colours = style.colours(["source", "optimized", "constant"])
+    assert colours["source"] == style.colours(["source"])["source"]
+    assert len(set(colours.values())) == 3
+
+
+def test_alt_text_of_the_confusions_names_the_worst_or_says_there_is_none(make_records):
+    never = load(make_records("never", right=lambda *_: True))
+    assert "No clip is mistaken" in figures.confusion(never).alt
+    walks = load(make_records("walks", right=lambda variant, seed, classifier, tested, place:
+                              place < 4))
+    assert "walk taken for jump" in figures.confusion(walks).alt
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.floats(0.01, 0.3))
+def test_spreading_apart_keeps_order_distance_and_centre(positions, gap):
+    moved = figures.spread_apart(positions, gap)
+    order = np.argsort(positions, kind="stable")
+    assert (np.diff(moved[order]) >= gap - 1e-9).all()
+    assert moved.mean() == pytest.approx(np.mean(positions), abs=1e-9)
+
+
+def test_positions_already_apart_stay_where_they_are():
+    assert figures.spread_apart([0.9, 0.1, 0.5], 0.1).tolist() == [0.9, 0.1, 0.5]

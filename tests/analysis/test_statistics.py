@@ -1,0 +1,143 @@
+"""The arithmetic, against other people's code and against what must hold for any input."""
+
+import doctest
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from leanclips.analysis import statistics
+from leanclips.analysis.statistics import (Estimate, Interval, Verdict, clips_per_arm, estimate,
+                                           spread, standard_error, verdict, wilson)
+
+FEW = 500
+
+
+def test_the_examples_in_the_docstrings_print_what_they_say():
+    assert doctest.testmod(statistics).failed == 0
+
+
+def grids():
+    """Right or wrong for two variants: (seeds, clips), and the clips' recordings."""
+    def fill(shape):
+        bits = st.lists(st.booleans(), min_size=shape[0] * shape[1], max_size=shape[0] * shape[1])
+        groups = st.lists(st.sampled_from("abc"), min_size=shape[1], max_size=shape[1])
+        grid = bits.map(lambda b: np.array(b, dtype=float).reshape(shape))
+        return st.tuples(grid, grid, groups)
+    return st.tuples(st.integers(1, 4), st.integers(1, 8)).flatmap(fill)
+
+
+@settings(max_examples=60, deadline=None)
+@given(grids())
+def test_swapping_the_two_sides_mirrors_the_difference_and_the_verdict(case):
+    ours, theirs, groups = case
+    one, other = (estimate(d, groups, FEW) for d in (ours - theirs, theirs - ours))
+    assert one.value == pytest.approx(-other.value)
+    assert one.within90.low == pytest.approx(-other.within90.high)
+    assert one.within95.high == pytest.approx(-other.within95.low)
+    mirror = {Verdict.WORSE: Verdict.BETTER, Verdict.BETTER: Verdict.WORSE}
+    assert verdict(one, 0.0321) == mirror.get(verdict(other, 0.0321), verdict(other, 0.0321))
+
+
+@settings(max_examples=30, deadline=None)
+@given(grids())
+def test_identical_predictions_are_exactly_equivalent(case):
+    ours, _, groups = case
+    same = estimate(ours - ours, groups, FEW)
+    assert same == Estimate(0.0, Interval(0.0, 0.0), Interval(0.0, 0.0))
+    assert verdict(same, 0.01) is Verdict.EQUIVALENT
+
+
+@settings(max_examples=30, deadline=None)
+@given(grids())
+def test_the_intervals_are_nested_and_stay_within_the_data(case):
+    ours, theirs, groups = case
+    found = estimate(ours - theirs, groups, FEW)
+    assert (-1 <= found.within95.low <= found.within90.low <= found.within90.high
+            <= found.within95.high <= 1)
+
+
+def test_the_same_input_gives_the_same_numbers(rng):
+    scores = rng.integers(0, 2, (4, 9)).astype(float)
+    assert estimate(scores, range(9), FEW) == estimate(scores, range(9), FEW)
+
+
+def test_one_seed_and_single_clip_recordings_agree_with_scipys_bootstrap(rng):
+    scores = rng.integers(0, 2, (1, 60)).astype(float)
+    ours = estimate(scores, range(60)).within90
+    theirs = scipy.stats.bootstrap((scores[0],), np.mean, n_resamples=10_000,
+                                   confidence_level=0.9, method="percentile", rng=rng)
+    assert ours.low == pytest.approx(theirs.confidence_interval.low, abs=0.02)
+    assert ours.high == pytest.approx(theirs.confidence_interval.high, abs=0.02)
+
+
+def test_resampling_agrees_with_a_plain_loop_over_seeds_and_recordings(rng):
+    scores = rng.random((5, 12)) + np.linspace(0, 1, 12)
+    groups = np.repeat(np.arange(4), 3)
+    means = []
+    for _ in range(4000):
+        seeds = rng.integers(0, 5, 5)
+        clips = np.concatenate([np.flatnonzero(groups == g) for g in rng.integers(0, 4, 4)])
+        means.append(scores[np.ix_(seeds, clips)].mean())
+    low, high = np.quantile(means, [0.025, 0.975])
+    found = estimate(scores, list(groups)).within95
+    assert found.low == pytest.approx(low, abs=0.02)
+    assert found.high == pytest.approx(high, abs=0.02)
+
+
+def test_clips_of_one_recording_widen_the_interval(rng):
+    scores = np.repeat(rng.integers(0, 2, (1, 8)), 4, axis=1).astype(float)
+    alone = estimate(scores, range(32)).within90
+    together = estimate(scores, np.repeat(range(8), 4)).within90
+    assert together.high - together.low > 1.5 * (alone.high - alone.low)
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says(rng):
+    covered = 0
+    for _ in range(200):
+        hard, lucky = rng.normal(0, 0.2, 30), rng.normal(0, 0.05, 8)[:, None]
+        found = estimate(0.1 + hard + lucky + rng.normal(0, 0.1, (8, 30)), range(30), FEW)
+        covered += found.within90.low <= 0.1 <= found.within90.high
+    assert 0.84 <= covered / 200 <= 0.97
+
+
+@pytest.mark.parametrize("low90, high90, low95, high95, expected", [
+    (-0.01, 0.02, -0.02, 0.03, Verdict.EQUIVALENT),
+    (-0.04, -0.01, -0.045, -0.005, Verdict.EQUIVALENT),
+    (-0.09, -0.02, -0.1, -0.01, Verdict.WORSE),
+    (0.02, 0.09, 0.01, 0.1, Verdict.BETTER),
+    (-0.09, -0.001, -0.1, 0.01, Verdict.UNDECIDED),
+    (-0.05, 0.02, -0.06, 0.03, Verdict.UNDECIDED),
+])
+def test_the_verdict_follows_the_intervals(low90, high90, low95, high95, expected):
+    found = Estimate(0.0, Interval(low90, high90), Interval(low95, high95))
+    assert verdict(found, 0.05) is expected
+
+
+@pytest.mark.parametrize("correct, clips", [(0, 5), (23, 36), (48, 48), (600, 1000)])
+def test_wilsons_interval_is_scipys(correct, clips):
+    theirs = scipy.stats.binomtest(correct, clips).proportion_ci(method="wilson")
+    ours = wilson(correct, clips)
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high))
+
+
+def test_the_case_studys_standard_error_is_eight_points():
+    assert standard_error(0.65, 36) == pytest.approx(0.08, abs=0.001)
+
+
+def test_two_points_unpaired_need_about_nine_thousand_clips_an_arm():
+    assert clips_per_arm(0.65, 0.02) == pytest.approx(9000, rel=0.05)
+
+
+def test_spread_is_least_mean_and_greatest():
+    found = spread([0.5, 0.75, 1.0])
+    assert (found.least, found.mean, found.greatest) == (0.5, 0.75, 1.0)
+    with pytest.raises(ValueError):
+        spread([])
+
+
+def test_groups_must_fit_the_clips():
+    with pytest.raises(ValueError, match="3 clips but 2 group names"):
+        estimate(np.zeros((2, 3)), ["a", "b"])

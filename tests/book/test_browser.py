@@ -1,0 +1,179 @@
+"""The built book in a browser: opens from disk, asks the network for nothing, every page works.
+
+LEANCLIPS_BOOK names another book than `book/_build/html`.
+"""
+
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import pytest
+
+BOOK = Path(os.environ.get("LEANCLIPS_BOOK",
+                           Path(__file__).parents[2] / "book" / "_build" / "html")).resolve()
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which(
+    "google-chrome")
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine"),
+    pytest.mark.skipif(not (BOOK / "index.html").is_file(), reason=f"there is no book in {BOOK}"),
+]
+IMAGES = """images => Promise.all(images.map(async image => {
+    image.loading = 'eager';
+    await image.decode().catch(() => {});
+    return [image.getAttribute('src'), image.naturalWidth, image.getAttribute('alt')];
+}))"""
+THEMES = ("light", "dark")
+PHONE = {"width": 375, "height": 800}
+DESKTOP = {"width": 1280, "height": 900}
+
+
+@dataclass
+class Visit:
+    """What one look at a page found."""
+
+    headings: int
+    problems: list[str] = field(default_factory=list)
+    links: set[str] = field(default_factory=set)
+    images: list[tuple[str, int, str]] = field(default_factory=list)
+    shown: dict[str, list[str]] = field(default_factory=dict)
+    phone_width: int = 0
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def visits(browser) -> dict[str, Visit]:
+    """Every page of the book, looked at once in both themes and on two screens."""
+    page, problems = watched_page(browser)
+    return {document: look_at(page, problems, document) for document in all_documents()}
+
+
+def watched_page(browser, theme: str = "light"):
+    """A page in a fresh profile, and the list of what goes wrong on it."""
+    page, problems = browser.new_page(viewport=DESKTOP, color_scheme=theme), []
+    page.on("console", lambda message: problems.append(f"console: {message.text}")
+            if message.type == "error" else None)
+    page.on("pageerror", lambda error: problems.append(f"script: {error}"))
+    page.on("request", lambda request: problems.append(f"request: {request.url}")
+            if not request.url.startswith(("file:", "data:", "blob:")) else None)
+    page.on("requestfailed", lambda request: problems.append(f"missing: {request.url}"))
+    return page, problems
+
+
+def look_at(page, problems: list[str], document: str) -> Visit:
+    page.set_viewport_size(DESKTOP)
+    page.goto(address(document))
+    visit = Visit(page.locator("article h1").count())
+    links = page.eval_on_selector_all("a[href]", "links => links.map(link => link.href)")
+    visit.links = {unquote(link.split("#")[0].split("?")[0]) for link in links
+                   if link.startswith("file:")}
+    visit.images = page.eval_on_selector_all("article img", IMAGES)
+    for theme in THEMES:
+        page.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
+        visit.shown[theme] = figures_shown(page)
+    page.set_viewport_size(PHONE)
+    visit.phone_width = page.evaluate("document.documentElement.scrollWidth")
+    visit.problems = list(problems)
+    problems.clear()
+    return visit
+
+
+def figures_shown(page) -> list[str]:
+    """The classes of the figures' images that can be seen."""
+    return page.eval_on_selector_all(
+        ".themed-figure img", """images => images.filter(image => image.offsetWidth > 0)
+                                                 .map(image => image.className)""")
+
+
+def address(document: str) -> str:
+    return (BOOK / f"{document}.html").as_uri()
+
+
+def all_documents() -> list[str]:
+    """Every page but the search page and the index of terms, which have no contents."""
+    pages = {path.relative_to(BOOK).with_suffix("").as_posix() for path in BOOK.rglob("*.html")
+             if "_static" not in path.parts}
+    return sorted(pages - {"search", "genindex"})
+
+
+def test_every_page_opens_from_disk_without_a_request_or_an_error(visits):
+    assert len(visits) > 10
+    assert {document: visit.problems for document, visit in visits.items()
+            if visit.problems} == {}
+
+
+def test_every_page_has_one_title(visits):
+    assert {document for document, visit in visits.items() if visit.headings != 1} == set()
+
+
+def test_every_page_is_reached_by_links_from_the_first(visits):
+    prefix = unquote(BOOK.as_uri()) + "/"
+    todo, seen = ["index"], set()
+    while todo:
+        document = todo.pop()
+        if document in visits and document not in seen:
+            seen.add(document)
+            todo += [link.removeprefix(prefix).removesuffix(".html")
+                     for link in visits[document].links]
+    assert seen == set(visits)
+
+
+def test_every_link_into_the_book_leads_to_a_file(visits):
+    links = set().union(*(visit.links for visit in visits.values()))
+    assert {link for link in links if not Path(urlparse(link).path).is_file()} == set()
+
+
+def test_every_image_loads_and_has_alt_text(visits):
+    images = [(document, *image) for document, visit in visits.items() for image in visit.images]
+    assert len(images) > 10
+    assert [image for image in images if not image[2] or not image[3]] == []
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_every_figure_shows_once_in_the_ink_of_the_theme(visits, theme):
+    shown = [name for visit in visits.values() for name in visit.shown[theme]]
+    figures = sum("-light" in source for visit in visits.values() for source, *_ in visit.images)
+    assert len(shown) == figures > 5
+    assert all(f"only-{theme}" in name for name in shown)
+
+
+def test_the_first_page_follows_the_systems_dark_theme(browser):
+    page, _ = watched_page(browser, theme="dark")
+    page.goto(address("index"))
+    assert all("only-dark" in name for name in figures_shown(page))
+
+
+def test_no_page_scrolls_sideways_on_a_phone(visits):
+    assert {document: visit.phone_width for document, visit in visits.items()
+            if visit.phone_width > PHONE["width"]} == {}
+
+
+def test_the_search_finds_a_word_from_disk(browser):
+    page, problems = watched_page(browser)
+    page.goto(f"{address('search')}?q=bootstrap")
+    page.wait_for_selector("#search-results li a", timeout=10_000)
+    found = page.locator("#search-results li a").all_text_contents()
+    assert any("How we compare" in title for title in found)
+    assert problems == []
+
+
+def test_the_search_field_of_a_page_leads_to_results(browser):
+    page, problems = watched_page(browser)
+    page.goto(address("index"))
+    page.keyboard.press("Control+k")
+    page.keyboard.type("compression")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#search-results li a", timeout=10_000)
+    assert problems == []
