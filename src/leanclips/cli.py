@@ -218,27 +218,34 @@ def crosstest(study: StudyFolder, jobs: Jobs = None) -> None:
     test(*_open(study), _jobs(jobs))
 
 
+Shown = Annotated[Path | None, typer.Argument(
+    metavar="[STUDY]", help="Your own study, shown beside the published one.")]
+
+
 @app.command()
-def results(study: Annotated[Path | None, typer.Argument(
-        metavar="STUDY", help="Your own study, beside the published one.")] = None) -> None:
+def results(study: Shown = None) -> None:
     """Write the book's pages: figures, tables and every number, from the run records.
 
     Example: leanclips results data/demo
     """
-    from leanclips import pipeline
+    from leanclips import bookmaking
 
-    pipeline.write_book_pages(study)
+    bookmaking.write_pages(study)
+    print(f"The pages: {bookmaking.GENERATED}")
 
 
 @app.command()
-def book() -> None:
-    """Build the HTML book from its pages.
+def book(study: Shown = None) -> None:
+    """Build the HTML book, unless it is up to date, and print its path and its answer.
 
-    Example: leanclips book
+    Example: leanclips book data/demo
     """
-    from leanclips import pipeline
+    from leanclips import bookmaking
 
-    print(f"The book: {pipeline.build_book()}")
+    page, headlines = bookmaking.make_book(study)
+    for headline in headlines:
+        print(f"\n{headline}")
+    print(f"\nThe book: {page}")
 
 
 @app.command()

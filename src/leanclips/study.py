@@ -35,7 +35,7 @@ class Sampling(Strict):
     `every`: every `step`-th one. A shorter clip repeats its last frame.
     """
 
-    frames: int = Field(28, ge=1, le=512)
+    frames: int = Field(28, ge=2, le=512)
     take: Literal["uniform", "first", "every"] = "uniform"
     step: int = Field(1, ge=1)
 
@@ -44,7 +44,8 @@ class Backbone(Strict):
     """The frozen network in front: `efficientnet-lite0`, `efficientnet-lite2` (weights come
     with the installation) or a torchvision classification model such as `resnet152`.
 
-    `weights` is a file, or the name of a torchvision weights enum (`IMAGENET1K_V1`).
+    `weights` is a file (relative to the study's folder) or the name of a torchvision weights
+    enum (`IMAGENET1K_V1`).
     `size` is the side in pixels that frames are resized to.
     """
 
@@ -163,7 +164,7 @@ def load_study(folder: Path) -> Study:
     path = Path(folder) / "study.yml"
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Study.model_validate(settings)
+        return _with_whole_paths(Study.model_validate(settings), Path(folder))
     except FileNotFoundError:
         raise StudyError("there is no such study", path,
                          "name a folder with a study.yml, or make one with 'leanclips new'"
@@ -174,6 +175,16 @@ def load_study(folder: Path) -> Study:
     except ValidationError as error:
         raise StudyError(_first_problem(error), path,
                          "correct the setting (src/leanclips/study.py lists them all)") from None
+
+
+def _with_whole_paths(study: Study, folder: Path) -> Study:
+    """Stages run in several working directories: a weights file gets its whole path here."""
+    weights = study.backbone.weights
+    if weights is None or not Path(weights).suffix:
+        return study
+    whole = str((folder / Path(weights).expanduser()).resolve())
+    return study.model_copy(update={
+        "backbone": study.backbone.model_copy(update={"weights": whole})})
 
 
 def _first_problem(error: ValidationError) -> str:

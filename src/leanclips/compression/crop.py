@@ -45,7 +45,7 @@ def crop(original: Path, roi: Roi | None, destination: Path) -> None:
     Frame count, frame rate and timestamps stay; audio goes, as it does with OpenCV. StudyError
     if the clip cannot be decoded whole.
     """
-    facts = probe(original)
+    facts = probe(original, whole=True)  # OpenCV paints over damage without a word
     capture = cv2.VideoCapture(str(original))
     try:
         width, height = (round(capture.get(prop))

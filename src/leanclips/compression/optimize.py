@@ -14,6 +14,9 @@ from leanclips.errors import StudyError
 from leanclips.files import written_aside
 
 LEAST_SAVING = 0.05
+# x264 keeps these as they are, and turns any other into one of them.
+PIXEL_FORMATS = {f"yuv{full}{layout}p{depth}" for layout in (420, 422, 444)
+                 for full, depth in (("", ""), ("j", ""), ("", "10le"))}
 
 
 class Reason(StrEnum):
@@ -51,7 +54,7 @@ def optimize(source: Path, target: float, destination: Path) -> Outcome:
     Raises StudyError for a clip that cannot be decoded.
     """
     facts, size = probe(source), source.stat().st_size
-    if facts.width % 2 or facts.height % 2:
+    if facts.width % 2 or facts.height % 2 or facts.pixels not in PIXEL_FORMATS:
         return keep(source, destination, (), Reason.UNSUPPORTED)
     with TemporaryDirectory() as folder:
         qualities: dict[float, Quality] = {}
@@ -98,7 +101,7 @@ def keep(source: Path, destination: Path, trials: tuple[Trial, ...], reason: Rea
 
 
 def deliver(candidate: Path, source: Probe, destination: Path) -> None:
-    """Put `candidate` in place once it is seen to have the frames, size and rate of its source."""
+    """Put `candidate` in place once it is seen to have the frames and size of its source."""
     made = probe(candidate)
     for what in ("frames", "width", "height"):
         if getattr(made, what) != getattr(source, what):

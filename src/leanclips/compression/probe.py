@@ -22,6 +22,7 @@ class Probe:
 
     `fps` is the rate that the container states; `seconds` runs from the first frame's time to
     the end of the last one. J-HMDB states 30 and holds gaps: 40 frames may last 1.6 s.
+    `pixels` is FFmpeg's name of the pixel format.
     """
 
     width: int
@@ -31,6 +32,7 @@ class Probe:
     seconds: float
     rotation: int
     codec: str
+    pixels: str
 
 
 def probe(path: Path, whole: bool = False) -> Probe:
@@ -70,7 +72,8 @@ def probe(path: Path, whole: bool = False) -> Probe:
     width, height = first.width, first.height
     if rotation in (90, 270):
         width, height = height, width
-    return Probe(width, height, frames, fps, seconds or frames / (fps or 25), rotation, codec)
+    return Probe(width, height, frames, fps, seconds or frames / (fps or 25), rotation, codec,
+                 first.format.name)
 
 
 def timestamps(path: Path) -> np.ndarray:

@@ -35,7 +35,8 @@ def next_crf(trials: Sequence[Trial], target: float) -> float | None:
 
     A secant step in logit space through the two trials nearest to the target, aimed at the
     middle of [target, target + TOLERANCE] and kept inside the bracket: above every CRF that
-    held the target, below every CRF that missed it.
+    held the target, below every CRF that missed it. A curve that the secant cannot follow
+    (flat at the top of the scale, say) is bracketed by an end of the scale, then halved.
     """
     if not trials:
         return FIRST_CRF
@@ -48,10 +49,10 @@ def next_crf(trials: Sequence[Trial], target: float) -> float | None:
     if first > last + 1e-9:
         return None
     aim = logit(target + TOLERANCE / 2)
-    near = sorted(trials, key=lambda trial: abs(logit(trial.quality) - aim))[:2]
+    near = sorted(reversed(trials), key=lambda trial: abs(logit(trial.quality) - aim))[:2]
     crf = near[0].crf + (aim - logit(near[0].quality)) / _slope(near)
-    if len(trials) > 4 and low is not None and high is not None:
-        crf = (low + high) / 2  # a curve the secant cannot follow: halve what is left
+    if len(trials) > 4:
+        crf = first if low is None else last if high is None else (low + high) / 2
     return round(min(max(crf, first), last) / STEP) * STEP
 
 

@@ -50,3 +50,13 @@ def render_clip(task: Task) -> None:
             return
     synthetic.render(task.clip_id, task.path, seed=task.seed)
     write_text(record, f"{recipe} {file_sha256(task.path)}")
+
+
+if __name__ == "__main__":
+    import sys
+
+    from leanclips.clips import write_table
+    from leanclips.study import load_study
+
+    folder = Path(sys.argv[1])
+    write_table(Layout(folder).table, synthetic_table(load_study(folder).synthetic))

@@ -89,7 +89,7 @@ def _row(clip: str, role: str, seed: int) -> dict[str, Any]:
         "id": clip,
         "file": f"{clip}.mp4",
         "label": scene.label,
-        "group": f"g{scene.group:03d}",
+        "group": f"g{scene.group // len(_LABELS):03d}",  # one performer in one place
         "role": role,
         "frames": FRAMES,
         "fps": FPS,
@@ -106,10 +106,13 @@ def frames(clip: str | Mapping[str, Any], *, seed: int) -> Iterator[np.ndarray]:
     horizon = _horizon(scene)
     canvas = (HEIGHT + 2 * _MARGIN, WIDTH + 2 * _MARGIN + _PAN)
     background = place(still, *canvas, horizon + _MARGIN)
+    # The camera focuses on the performer; what lies behind is softer and paler.
+    background = cv2.GaussianBlur(background, (0, 0), still.uniform(0.9, 1.5))
+    background += 0.3 * (background.mean(axis=(0, 1)) - background)
     tint = still.uniform(0.92, 1.08, 3) * still.uniform(0.8, 1.1)
     light = np.array([still.choice([-1.0, 1.0]), -0.6]) / 1.17
     take = _take(scene, "light")
-    crowd = [_bystander(still, take, horizon, camera) for _ in range(still.integers(0, 3))]
+    crowd = [_bystander(still, take, horizon, camera) for _ in range(still.choice([0, 0, 1, 2]))]
     crowd = sorted(crowd, key=lambda other: other.ground)
     times = np.arange(FRAMES) / FPS
     glow = 1 + take.uniform(0, 0.08) * np.sin(times * take.uniform(1, 6) + take.uniform(0, 6))
@@ -202,8 +205,8 @@ def _performance(scene: Scene) -> tuple[_Actor, np.ndarray]:
     pose = pose_at(scene.label, times, _group(scene, "style"), take)
     joints = figure.positions(body, pose)
     lens = _take(scene, "camera")
-    facing = _block(scene, "facing").choice([0, 180]) + lens.uniform(-15, 15)
-    turn = facing + _block(scene, "angle").uniform(-10, 40) * (1 if facing < 90 else -1)
+    facing = _block(scene, "facing").choice([0, 180]) + lens.uniform(-10, 10)
+    turn = facing + _block(scene, "angle").uniform(-5, 25) * (1 if facing < 90 else -1)
     tilt = lens.uniform(0, 14)
     screen, depth = _view(joints, turn, tilt)
     travel = _view(figure.path(joints), turn, 0)[0][:, 0]
@@ -221,7 +224,7 @@ def _performance(scene: Scene) -> tuple[_Actor, np.ndarray]:
         near = cord_depth[:, knots.shape[1] // 2] > depth[:, 0].repeat(_ROPES)
     low, high = screen.min(axis=(0, 1)), screen.max(axis=(0, 1))
     room = np.array([HEIGHT, HEIGHT]) - 26.0
-    scale = min(lens.uniform(120, 178), *(room / (high - low + 0.05)))
+    scale = min(lens.uniform(135, 178), *(room / (high - low + 0.05)))
     spare = np.array([WIDTH, HEIGHT]) - 16 - scale * (high - low)
     corner = 8 + spare * [lens.uniform(0.25, 0.75), lens.uniform(0.45, 0.95)] - scale * low
     follow = np.clip(-trend * scale, -_PAN * 0.6, _PAN * 0.6)[::_SUBFRAMES]
@@ -270,13 +273,14 @@ def _region(scene: Scene) -> tuple[int, int, int]:
     side = max(high - low) * rng.uniform(1.0, 1.1)
     side = int(min(np.ceil(side / 2) * 2, WIDTH, HEIGHT))
     corner = (low + high) / 2 - side / 2 + rng.uniform(-0.02, 0.02, 2) * side
-    x, y = (int(np.clip(c, 0, size - side)) // 2 * 2 for c, size in zip(corner, (WIDTH, HEIGHT)))
+    x, y = (
+        int(np.clip(c, 0, size - side)) // 2 * 2
+        for c, size in zip(corner, (WIDTH, HEIGHT), strict=True)
+    )
     return x, y, side
 
 
-def _paint(
-    image: np.ndarray, actor: _Actor, index: int, subframes: int, light: np.ndarray
-) -> None:
+def _paint(image: np.ndarray, actor: _Actor, index: int, subframes: int, light: np.ndarray) -> None:
     """Draws an actor into a float32 frame, averaged over the sub-frames, with a soft shadow."""
     steps = range(index * subframes, (index + 1) * subframes)
     points = actor.points[steps.start : steps.stop]

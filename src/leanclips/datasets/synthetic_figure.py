@@ -20,7 +20,14 @@ JOINTS = ("pelvis", "waist", "chest", "neck", "head", "face", "hair", "tail")
 JOINTS += tuple(name + side for side in "lr" for name in _SIDED)
 _INDEX = {name: i for i, name in enumerate(JOINTS)}
 FEET = [_INDEX[name] for name in ("heell", "heelr", "toel", "toer")]
-_SKIN = ((120, 160, 215), (150, 185, 235), (95, 130, 190), (60, 85, 130), (45, 60, 95), (165, 195, 230))
+_SKIN = (
+    (120, 160, 215),
+    (150, 185, 235),
+    (95, 130, 190),
+    (60, 85, 130),
+    (45, 60, 95),
+    (165, 195, 230),
+)
 _HAIR = ((20, 22, 28), (30, 45, 75), (60, 110, 165), (40, 60, 120), (130, 130, 130), (25, 30, 45))
 _ANGLES = np.linspace(0, 2 * np.pi, 14, endpoint=False)
 _CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
@@ -259,8 +266,13 @@ def path(joints: np.ndarray) -> np.ndarray:
 
 
 def draw(
-    layer: np.ndarray, alpha: np.ndarray, body: Person, points: np.ndarray, depth: np.ndarray,
-    scale: float, light: np.ndarray,
+    layer: np.ndarray,
+    alpha: np.ndarray,
+    body: Person,
+    points: np.ndarray,
+    depth: np.ndarray,
+    scale: float,
+    light: np.ndarray,
 ) -> None:
     """Draws a person into `layer` (h, w, 3) uint8 and `alpha` (h, w) uint8, both in place.
 
@@ -301,7 +313,10 @@ def draw(
         mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
         cv2.fillConvexPoly(mask, hull, 255, cv2.LINE_8, 4)
         patch = cv2.warpAffine(
-            body.cloths[k], matrices[k], (x1 - x0, y1 - y0), flags=flags,
+            body.cloths[k],
+            matrices[k],
+            (x1 - x0, y1 - y0),
+            flags=flags,
             borderMode=cv2.BORDER_REPLICATE,
         )
         cv2.copyTo(patch, mask, layer[y0:y1, x0:x1])

@@ -17,7 +17,7 @@ Pose = dict[str, np.ndarray]
 _TRUNK = ("air", "yaw", "lean", "sway", "twist", "nod", "look", "shift")
 _LIMBS = ("hip", "hipo", "hipt", "knee", "sh", "sho", "sht", "elbow")
 DEGREES = _TRUNK + tuple(limb + side for side in "lr" for limb in _LIMBS)
-_LENGTHS = ("air", "shift")
+_WANDERS = {"air": 0.0, "shift": 0.0, "yaw": 12.0}  # drift of a joint, else 4 degrees
 
 # One key pose: the degrees of freedom that differ from the pose it is blended into. `f` is the
 # leading side and `b` the other; they are replaced by l and r when the key pose is used.
@@ -36,23 +36,42 @@ _STRIKES: tuple[tuple[tuple[float, Mapping[str, float]], ...], ...] = (
         (0.5, {"hipob": 78, "hipb": 40, "kneeb": 10, "sway": 26, "yaw": 60, "shob": 35}),
         (0.7, {"hipob": 55, "hipb": 45, "kneeb": 90, "sway": 10, "yaw": 30}),
     ),
-    ((0.5, {"hipb": 95, "kneeb": 112, "lean": 4, "shf": 60, "shb": 60, "elbowf": 80, "air": 0.03}),),
-    ((0.5, {"hipf": 38, "kneef": 62, "hipb": -22, "kneeb": 20, "shof": 50, "shf": 30, "elbowf": 20}),),
+    (
+        (
+            0.5,
+            {"hipb": 95, "kneeb": 112, "lean": 4, "shf": 60, "shb": 60, "elbowf": 80, "air": 0.03},
+        ),
+    ),
+    (
+        (
+            0.5,
+            {
+                "hipf": 38,
+                "kneef": 62,
+                "hipb": -22,
+                "kneeb": 20,
+                "shof": 50,
+                "shf": 30,
+                "elbowf": 20,
+            },
+        ),
+    ),
 )
+
+_KICKS = (4, 7)  # a range of _STRIKES
 
 _FIGURES: tuple[Mapping[str, float], ...] = (
     {"shof": 85, "elbowf": 25, "shob": 85, "elbowb": 25, "hipof": 14},
     {"shf": 155, "elbowf": 25, "shb": 155, "elbowb": 25, "lean": -4},
-    {"shf": 70, "elbowf": 85, "shb": 70, "elbowb": 85, "kneef": 30, "kneeb": 30, "hipf": 20, "hipb": 20},
+    {"shof": 150, "shob": 110, "elbowf": 30, "elbowb": 40, "kneef": 25, "hipf": 15},
     {"hipf": 70, "kneef": 80, "shb": 70, "elbowb": 70, "shf": -30, "elbowf": 50},
     {"hipf": 60, "kneef": 12, "shof": 60, "shob": 60, "lean": -8},
     {"hipof": 34, "shof": 120, "elbowf": 20, "sway": 14, "elbowb": 90, "shob": 30},
-    {"twist": 35, "shb": 80, "elbowb": 15, "hipb": -16, "kneeb": 35, "elbowf": 80, "shf": 10},
+    {"twist": 30, "shof": 130, "elbowf": 15, "hipob": 18, "kneeb": 25, "shb": -20},
     {"hipb": -28, "kneeb": 65, "hipf": 12, "kneef": 18, "shf": 45, "elbowf": 90, "shb": -35},
     {"kneef": 55, "kneeb": 55, "hipf": 45, "hipb": 45, "lean": 18, "shf": 40, "shb": 40},
     {"sway": -12, "elbowf": 100, "shof": 25, "elbowb": 100, "shob": 25, "air": 0.04},
     {"yaw": 50, "shof": 60, "elbowf": 60, "shob": 40, "elbowb": 100},
-    {"elbowf": 85, "elbowb": 85, "shf": 5, "shb": 5, "kneef": 22, "kneeb": 22, "hipf": 10, "hipb": 10},
 )
 
 
@@ -64,8 +83,7 @@ def pose_at(label: str, times: np.ndarray, style: Generator, take: Generator) ->
     pose = {name: np.zeros(len(times)) for name in DEGREES}
     _MOVES[label](pose, times, style, take)
     for name in DEGREES:
-        size = 0.0 if name in _LENGTHS else 4.0
-        pose[name] += size * _wander(times, take)
+        pose[name] += _WANDERS.get(name, 4.0) * _wander(times, take)
     for side in "lr":
         pose["knee" + side] = np.maximum(pose["knee" + side], 1.0)
         pose["elbow" + side] = np.maximum(pose["elbow" + side], 2.0)
@@ -126,19 +144,19 @@ def _running(pose: Pose, times: np.ndarray, style: Generator, take: Generator) -
     phase = _cycle(times, style.uniform(1.15, 1.6), take)
     high = style.uniform(0, 1) * style.integers(0, 2)
     size = take.uniform(0.8, 1.1)
-    swing = size * style.uniform(28, 44) * (1 - 0.35 * high)
+    swing = size * style.uniform(32, 46) * (1 - 0.2 * high)
     _stride(
         pose,
         phase,
         swing=swing,
-        centre=10 + 28 * high,
+        centre=10 + 18 * high,
         lift=size * style.uniform(65, 100),
-        arms=size * style.uniform(22, 45),
+        arms=size * style.uniform(28, 50),
     )
     # Legs apart are shorter: without the drop made up for, the hips would sink in flight.
     flight = style.uniform(0.02, 0.05) + 0.3 * (1 - np.cos(np.radians(swing)))
     pose["air"] += flight * np.maximum(0, -np.cos(2 * phase))
-    pose["lean"] += style.uniform(-2, 14)
+    pose["lean"] += style.uniform(4, 15)
     elbow, out = style.uniform(55, 105), style.uniform(4, 22)
     for side in "lr":
         pose["elbow" + side] += elbow
@@ -152,12 +170,17 @@ def _rope_jumping(pose: Pose, times: np.ndarray, style: Generator, take: Generat
     pose["air"] += take.uniform(0.03, 0.085) * hop
     bend = take.uniform(10, 24) * (1 - np.sin(phase)) / 2
     tuck = style.uniform(0, 25) * hop
-    step = style.uniform() < 0.25
+    step = style.uniform() < 0.1
     if step:
         _stride(
-            pose, phase / 2, swing=style.uniform(12, 24), centre=14, lift=take.uniform(35, 75), arms=0
+            pose,
+            phase / 2,
+            swing=style.uniform(12, 24),
+            centre=14,
+            lift=take.uniform(35, 75),
+            arms=0,
         )
-    elbow, out, roll = style.uniform(50, 95), style.uniform(8, 26), style.uniform(0, 55)
+    elbow, out, roll = style.uniform(45, 90), style.uniform(12, 30), style.uniform(20, 55)
     for side in "lr":
         pose["hip" + side] += 4 + 0.55 * bend + 0.5 * tuck
         pose["knee" + side] += 6 + bend + tuck
@@ -176,7 +199,8 @@ def _martial_arts(pose: Pose, times: np.ndarray, style: Generator, take: Generat
     _stance(pose, lead, style)
     bounce = _cycle(times, style.uniform(1.3, 2.2), take)
     _bounce(pose, bounce, style.uniform(2, 9), style.uniform(0, 0.025))
-    known = style.permutation(len(_STRIKES))[: style.integers(3, 6)]
+    # At least one kick: punches alone are too few a dancer does not share.
+    known = [style.integers(*_KICKS), *style.permutation(len(_STRIKES))[: style.integers(2, 5)]]
     speed = style.uniform(0.5, 0.8)
     keys: list[tuple[float, dict[str, float]]] = [(-9.0, {})]
     start = -1.0 + take.uniform()
@@ -188,7 +212,7 @@ def _martial_arts(pose: Pose, times: np.ndarray, style: Generator, take: Generat
         for part, offsets in strike:
             full = {name: v - _GUARD.get(name, 0.0) for name, v in offsets.items()}
             keys.append((start + part * length, _sided(full, lead, size)))
-        start += length + take.uniform(0.03, 0.35)
+        start += length + take.uniform(0.03, 0.2)
         keys.append((start - 0.02, {}))
     _keys(pose, times, keys)
 

@@ -10,7 +10,13 @@ from numpy.random import Generator
 
 
 def fractal(
-    rng: Generator, height: int, width: int, *, coarse: int = 3, fall: float = 0.6, squeeze: float = 1
+    rng: Generator,
+    height: int,
+    width: int,
+    *,
+    coarse: int = 3,
+    fall: float = 0.6,
+    squeeze: float = 1,
 ) -> np.ndarray:
     """Noise of several octaves (height, width) float32, about zero mean and unit deviation.
 
@@ -52,7 +58,9 @@ def _perspective(tile: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def _colour(rng: Generator, hues: tuple[float, float], full: tuple[float, float]) -> np.ndarray:
     """A BGR colour (3,) of middle brightness; hue 0..180 and saturation 0..255 in the ranges."""
-    pixel = np.array([[[rng.uniform(*hues) % 180, rng.uniform(*full), rng.uniform(95, 200)]]], np.uint8)
+    pixel = np.array(
+        [[[rng.uniform(*hues) % 180, rng.uniform(*full), rng.uniform(95, 200)]]], np.uint8
+    )
     return cv2.cvtColor(pixel, cv2.COLOR_HSV2BGR)[0, 0].astype(np.float32)
 
 
@@ -142,7 +150,9 @@ def _facade(rng: Generator, height: int, width: int) -> np.ndarray:
                 pane = _colour(rng, (90, 125), (10, 110)) * rng.uniform(0.25, 0.9)
                 cv2.rectangle(house, (at, y), (at + size, y + storey * 2 // 3), pane.tolist(), -1)
                 cv2.rectangle(house, (at, y), (at + size, y + storey * 2 // 3), (215, 220, 220), 1)
-                cv2.line(house, (at + size // 2, y), (at + size // 2, y + storey * 2 // 3), (200,) * 3)
+                cv2.line(
+                    house, (at + size // 2, y), (at + size // 2, y + storey * 2 // 3), (200,) * 3
+                )
         house[:, :2] *= 0.6
         image[:, x : x + w] = house
         x += w
@@ -153,8 +163,9 @@ def _facade(rng: Generator, height: int, width: int) -> np.ndarray:
         hull += [(w * 5 // 6, -h), (w, -h + 2), (w, 0)]
         shape = np.array(hull) + (x, height - 4)
         cv2.fillPoly(image, [shape.astype(np.int32)], paint.tolist(), cv2.LINE_AA)
-        glass = np.array([(w // 4, -h), (w // 3 + 2, -2 * h + 3), (w * 2 // 3 - 2, -2 * h + 3),
-                          (w * 3 // 4, -h)]) + (x, height - 4)
+        glass = np.array(
+            [(w // 4, -h), (w // 3 + 2, -2 * h + 3), (w * 2 // 3 - 2, -2 * h + 3), (w * 3 // 4, -h)]
+        ) + (x, height - 4)
         cv2.fillPoly(image, [glass.astype(np.int32)], (70, 60, 55), cv2.LINE_AA)
         for wheel in (w // 5, w * 4 // 5):
             cv2.circle(image, (x + wheel, height - 5), 6, (28, 28, 28), -1, cv2.LINE_AA)
@@ -168,7 +179,9 @@ def _grass(rng: Generator, size: int) -> np.ndarray:
 
 
 def _asphalt(rng: Generator, size: int) -> np.ndarray:
-    image = _grain(_colour(rng, (0, 180), (0, 30)), fractal(rng, size, size, coarse=4, fall=0.85), 0.1)
+    image = _grain(
+        _colour(rng, (0, 180), (0, 30)), fractal(rng, size, size, coarse=4, fall=0.85), 0.1
+    )
     for _ in range(rng.integers(0, 3)):
         a, b = rng.integers(0, size, 2), rng.integers(0, size, 2)
         cv2.line(image, a.tolist(), b.tolist(), rng.uniform(150, 230, 3).tolist(), 5, cv2.LINE_AA)
@@ -193,7 +206,9 @@ def _boards(rng: Generator, size: int) -> np.ndarray:
 
 def _slabs(rng: Generator, size: int) -> np.ndarray:
     step = int(rng.integers(24, 60))
-    image = _grain(_colour(rng, (0, 180), (0, 50)), fractal(rng, size, size, coarse=6, fall=0.8), 0.08)
+    image = _grain(
+        _colour(rng, (0, 180), (0, 50)), fractal(rng, size, size, coarse=6, fall=0.8), 0.08
+    )
     count = size // step + 1
     shades = rng.normal(1, 0.07, (count, count)).repeat(step, 0).repeat(step, 1)[:size, :size]
     image *= shades[..., None]

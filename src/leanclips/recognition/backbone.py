@@ -41,12 +41,15 @@ def weights_file(settings: study.Backbone) -> Path:
     Raises StudyError for an unknown backbone, a missing file, or a download that fails.
     """
     if settings.weights and Path(settings.weights).suffix:
-        given = Path(settings.weights).expanduser()
+        given = Path(settings.weights)
         if not given.is_file():
             raise StudyError("the weights file is missing", given,
                              "correct backbone.weights in study.yml")
         return given
     if settings.name in PACKAGED:
+        if settings.weights:
+            raise StudyError(f"{settings.name} has no weights '{settings.weights}'", "study.yml",
+                             "leave backbone.weights out, or name a file")
         module, finder = PACKAGED[settings.name]
         return Path(getattr(import_module(module), finder).get_model_file_path())
     url = _torchvision_weights(settings).url

@@ -4,6 +4,7 @@ A clip's features are cached under a key made of its bytes, the sampling and the
 changed clip is computed anew, an unchanged one never is, and two processes may do it at once.
 """
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +19,7 @@ from torch import nn
 
 from leanclips.clips import Clip, Role, of_role
 from leanclips.errors import StudyError
-from leanclips.files import file_sha256, key, written_aside
+from leanclips.files import file_sha256, key, write_bytes
 from leanclips.layout import Layout
 from leanclips.recognition import backbone
 from leanclips.records import read_csv, write_csv
@@ -91,13 +92,27 @@ def clip_features(task: Task) -> str:
     name = key(file_sha256(task.path), task.sampling.model_dump(),
                backbone.fingerprint(task.backbone))
     cached = task.layout.feature(task.backbone.name, name)
-    if not cached.is_file():
+    if not is_whole(cached):
         frames = read_frames(task.path, task.sampling, task.backbone.size)
         different, places = np.unique(frame_places(frames), return_inverse=True)
         values = backbone.features(_model(task.backbone), frames[different])[places]
-        with written_aside(cached) as aside:
-            np.save(aside, values)
+        save(cached, values)
     return name
+
+
+def save(path: Path, values: np.ndarray) -> None:
+    """Write an array; unlike np.save to a file, a full disk is an OSError that says so."""
+    content = io.BytesIO()
+    np.save(content, values)
+    write_bytes(path, content.getvalue())
+
+
+def is_whole(path: Path) -> bool:
+    """Whether `path` holds an array with all its numbers."""
+    try:
+        return np.load(path, mmap_mode="r").ndim == 2
+    except (OSError, ValueError, EOFError):
+        return False
 
 
 def frame_places(frames: np.ndarray) -> np.ndarray:
@@ -128,7 +143,7 @@ def load_features(layout: Layout, study: Study, variant: str, clips: Sequence[Cl
         wanted = [keys[clip.id] for clip in clips]
         values = np.stack([np.load(layout.feature(study.backbone.name, name))
                            for name in wanted])
-    except (KeyError, OSError, ValueError):
-        raise StudyError("the features do not fit the clip table", index,
-                         "run the study again") from None
+    except (KeyError, OSError, ValueError, EOFError):
+        raise StudyError("some features are missing or damaged", index,
+                         "delete this file and run the study again") from None
     return Features(tuple(clip.id for clip in clips), values, key(wanted))

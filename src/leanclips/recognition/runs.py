@@ -5,12 +5,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
+import safetensors.torch
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from leanclips.clips import Clip, Role, classes, of_role, pretraining_clips
 from leanclips.errors import StudyError
-from leanclips.files import key, written_aside
+from leanclips.files import key, write_bytes
 from leanclips.layout import Layout
 from leanclips.recognition import backbone
 from leanclips.recognition.features import Features, load_features
@@ -177,10 +179,10 @@ def _predictions(trained: dict, validation: Labelled, names: Sequence[str]) -> p
 
 def save(path: Path, trained: dict[str, Trained]) -> None:
     """Write weights as `<classifier>.<last|best>.<parameter>` in one safetensors file."""
-    with written_aside(path) as aside:
-        save_file({f"{name}.{epoch}.{parameter}": value.contiguous()
-                   for name, result in trained.items() for epoch in EPOCHS
-                   for parameter, value in getattr(result, epoch).items()}, aside)
+    write_bytes(path, safetensors.torch.save(
+        {f"{name}.{epoch}.{parameter}": value.contiguous()
+         for name, result in trained.items() for epoch in EPOCHS
+         for parameter, value in getattr(result, epoch).items()}))
 
 
 def load_run(folder: Path) -> tuple[RunResult, dict[str, torch.Tensor]]:
@@ -188,6 +190,6 @@ def load_run(folder: Path) -> tuple[RunResult, dict[str, torch.Tensor]]:
     result = read_result(folder / "result.json")
     try:
         return result, load_file(folder / MODEL)
-    except (OSError, ValueError) as error:
+    except (OSError, SafetensorError) as error:
         raise StudyError(f"the weights cannot be read ({type(error).__name__})", folder / MODEL,
                          "delete the run's folder and run the study again") from None

@@ -1,0 +1,161 @@
+"""A variant is made clip by clip, each once, and made again only where something changed."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from leanclips.clips import Role, load_clips, of_role, write_table
+from leanclips.compression.probe import probe
+from leanclips.compression.variants import (find_constant_crf, make_originals, make_source,
+                                            make_variant)
+from leanclips.errors import StudyError
+from leanclips.files import file_sha256
+from leanclips.records import REPORT, read_csv
+from leanclips.study import Optimized, load_study
+
+
+def times(folder):
+    """The time of change of every clip in a folder."""
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.mp4")}
+
+
+@pytest.fixture
+def opened(finished_study):
+    """Layout, settings and clips of a finished study."""
+    return (finished_study, load_study(finished_study.study), load_clips(finished_study))
+
+
+@pytest.mark.parametrize("variant, reason", [
+    ("source", "crop"), ("originals", "optimized"), ("optimized", "optimized"),
+    ("constant", "constant")])
+def test_the_report_tells_the_truth_about_every_file(opened, variant, reason):
+    layout, _, clips = opened
+    report = read_csv(layout.report(variant))
+    wanted = clips if variant == "source" else of_role(clips, Role.TARGET, Role.HELDOUT)
+    assert tuple(report.columns) == REPORT
+    assert list(report["clip"]) == [clip.id for clip in wanted]
+    assert set(report["reason"]) == {reason}
+    for row in report.itertuples():
+        path = layout.clip(variant, row.clip)
+        found = probe(path, whole=True)
+        assert (row.frames, row.width, row.height) == (found.frames, found.width, found.height)
+        assert (row.bytes_out, row.sha256) == (path.stat().st_size, file_sha256(path))
+        assert variant == "source" or row.bytes_out <= row.bytes_in or reason == "constant"
+
+
+def test_the_control_takes_the_bytes_of_the_optimized_set(opened):
+    layout = opened[0]
+    totals = {variant: read_csv(layout.report(variant))["bytes_out"].sum()
+              for variant in ("optimized", "constant")}
+    assert totals["constant"] == pytest.approx(totals["optimized"], rel=0.02)
+    assert read_csv(layout.report("constant"))["crf"].nunique() == 1
+    control = json.loads(layout.control("constant").read_text())
+    assert control["wanted_bytes"] == totals["optimized"]
+    assert control["sets"][-1][1] == totals["constant"]
+
+
+def test_a_second_time_makes_no_clip(opened):
+    layout, study, clips = opened
+    before = {variant: times(layout.clip(variant, "x").parent)
+              for variant in ("source", "originals", "optimized", "constant")}
+    report = layout.report("optimized").read_bytes()
+    make_source(layout, study, clips, 1)
+    make_originals(layout, study, clips, 1)
+    make_variant(layout, study, clips, "optimized", 1)
+    make_variant(layout, study, clips, "constant", 1)
+    assert before == {variant: times(layout.clip(variant, "x").parent) for variant in before}
+    assert layout.report("optimized").read_bytes() == report
+
+
+@pytest.mark.parametrize("harm", [
+    lambda layout: layout.clip("optimized", "a-001").unlink(),
+    lambda layout: layout.clip("optimized", "a-001").write_bytes(b"half a clip"),
+    lambda layout: layout.clip_record("optimized", "a-001").unlink(),
+    lambda layout: layout.clip_record("optimized", "a-001").write_text("{"),
+    lambda layout: layout.clip_record("optimized", "a-001").write_text('{"key": 1}')])
+def test_only_what_is_missing_or_damaged_is_made_again_with_the_same_bytes(opened, harm):
+    layout, study, clips = opened
+    before, report = times(layout.report("optimized").parent), layout.report("optimized")
+    content, table = layout.clip("optimized", "a-001").read_bytes(), report.read_bytes()
+    harm(layout)
+    make_variant(layout, study, clips, "optimized", 1)
+    after = times(report.parent)
+    assert {name for name in before if after[name] != before[name]} == {"a-001.mp4"}
+    assert layout.clip("optimized", "a-001").read_bytes() == content
+    assert report.read_bytes() == table
+
+
+def test_another_target_makes_every_clip_again(opened):
+    layout, study, clips = opened
+    before = times(layout.report("optimized").parent)
+    cheaper = study.model_copy(update={"variants": study.variants | {
+        "optimized": Optimized(target=40)}})
+    make_variant(layout, cheaper, clips, "optimized", 1)
+    after = times(layout.report("optimized").parent)
+    assert all(after[name] != before[name] for name in before)
+    assert read_csv(layout.report("optimized"))["bytes_out"].sum() < 0.9 * read_csv(
+        layout.report("source"))["bytes_out"].sum()
+
+
+def test_a_label_that_was_corrected_shows_without_a_new_encode(opened):
+    layout, study, clips = opened
+    before = times(layout.report("optimized").parent)
+    clips = [replace(clip, label=clip.label.upper()) for clip in clips]
+    make_variant(layout, study, clips, "optimized", 1)
+    assert times(layout.report("optimized").parent) == before
+    assert set(read_csv(layout.report("optimized"))["label"]) == {"A", "B"}
+
+
+def test_a_clip_with_another_number_of_frames_than_its_row_is_told(opened):
+    layout, study, clips = opened
+    clips[0] = replace(clips[0], frames=7)
+    with pytest.raises(StudyError, match="the clip has 6 frames where clips.csv says 7"):
+        make_source(layout, study, clips, 1)
+
+
+def test_a_file_that_changed_since_it_was_listed_is_told(opened, make_clip):
+    layout, study, clips = opened
+    (layout.study / "mine").mkdir()
+    layout.clips_root_note.write_text(f"{layout.study / 'mine'}\n")
+    make_clip(layout.study / "mine" / clips[0].file, seed=99)
+    with pytest.raises(StudyError, match="tape0_0.mp4: the clip is not the one that clips.csv"):
+        make_source(layout, study, clips, 1)
+
+
+def test_a_control_that_cannot_be_met_is_told(opened):
+    layout, _, clips = opened
+    report = read_csv(layout.report("optimized"))
+    report["bytes_out"] = 10
+    report.to_csv(layout.report("optimized"), index=False)
+    layout.control("constant").unlink()
+    with pytest.raises(StudyError, match="no constant CRF takes the bytes of 'optimized'"):
+        find_constant_crf(layout, of_role(clips, Role.TARGET)[:2], "constant", "optimized", 1)
+
+
+def test_a_stopped_search_for_the_control_goes_on_where_it_was(opened):
+    layout, _, clips = opened
+    chosen = of_role(clips, Role.TARGET, Role.HELDOUT)
+    control = layout.control("constant")
+    whole = json.loads(control.read_text())
+    control.write_text(json.dumps(whole | {"sets": whole["sets"][:-1]}))
+    crf = find_constant_crf(layout, chosen, "constant", "optimized", 1)
+    assert crf == whole["sets"][-1][0] and json.loads(control.read_text()) == whole
+
+
+def test_what_a_killed_process_left_aside_goes(opened):
+    layout, study, clips = opened
+    (layout.report("source").parent / ".aside-dead").mkdir()
+    make_source(layout, study, clips, 1)
+    assert not list(layout.work.glob("clips/**/.aside-*"))
+
+
+def test_a_square_of_its_own_is_cut_for_the_clip_that_has_one(tiny_study):
+    from leanclips.clips import Roi
+
+    study, clips = load_study(tiny_study.study), load_clips(tiny_study)
+    clips[0] = replace(clips[0], roi=Roi(4, 2, 33))
+    write_table(tiny_study.table, clips)
+    make_source(tiny_study, study, load_clips(tiny_study), 2)
+    widths = read_csv(tiny_study.report("source"))["width"]
+    assert widths[0] == 32 and set(widths[1:]) == {80}
