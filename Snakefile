@@ -6,7 +6,7 @@ from pathlib import Path
 
 from leanclips.clips import load_clips, pretraining_clips
 from leanclips.layout import Layout
-from leanclips.study import SOURCE, Constant, load_study
+from leanclips.study import SOURCE, Constant, Optimized, load_study
 
 layout = Layout(Path(config["study"]))
 study = load_study(layout.study)
@@ -64,7 +64,7 @@ rule crop:
 rule originals:
     input: layout.report(SOURCE)  # the same clips are there and sound
     output: layout.report("originals")
-    params: [v.model_dump_json() for v in study.variants.values()][:1]
+    params: [v.model_dump_json() for v in study.variants.values() if isinstance(v, Optimized)][:1]
     benchmark: times("originals")
     threads: workflow.cores
     shell: LEANCLIPS + " encode {layout.study:q} originals --jobs {threads}"

@@ -269,9 +269,10 @@ def main() -> None:
     except StudyError as error:
         print(f"leanclips: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("leanclips: stopped; what is finished is kept.", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == 130:  # how Typer ends on Ctrl-C
+            print("leanclips: stopped; what is finished is kept.", file=sys.stderr)
+        raise
     except OSError as error:
         print(f"leanclips: {error.filename or 'the system'}: {os.strerror(error.errno or 0)}; "
               "check the disk's space and the folder's permissions.", file=sys.stderr)

@@ -11,6 +11,10 @@ class StudyError(Exception):
         self.what, self.where, self.remedy = what, str(where), remedy
         super().__init__(f"{self.where}: {what}; {remedy}.")
 
+    def _render_traceback_(self) -> list[str]:
+        """What Jupyter shows in place of a page of traceback."""
+        return [f"StudyError: {self}"]
+
     def __reduce__(self):
         # Worker processes send exceptions back by pickling them.
         return StudyError, (self.what, self.where, self.remedy)

@@ -41,6 +41,14 @@ class Layout:
     def clip(self, variant: str, clip_id: str) -> Path:
         return inside(self.work / "clips" / variant, f"{clip_id}.mp4")
 
+    def made_clip(self, variant: str, clip_id: str) -> Path:
+        """The clip's file, which an earlier stage has made; StudyError if it is not there."""
+        path = self.clip(variant, clip_id)
+        if not path.is_file():
+            raise StudyError("the clip is missing", path, "delete report.csv beside it, if that "
+                             "is there, and run the study again")
+        return path
+
     def clip_record(self, variant: str, clip_id: str) -> Path:
         return inside(self.work / "clips" / variant, f"{clip_id}.json")
 

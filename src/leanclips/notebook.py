@@ -3,13 +3,15 @@
 import ast
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from jupyter_client.manager import AsyncKernelManager
 
+from leanclips.analysis.results import ORIGINALS
 from leanclips.clips import Clip, load_clips, pretraining_clips
 from leanclips.errors import StudyError
 from leanclips.files import written_aside
@@ -45,21 +47,51 @@ def _check_known(names: Iterator[str] | list[str], known: tuple[str, ...]) -> No
                              f"use {', '.join(known)}")
 
 
+def check_variant(layout: Layout, known: Sequence[str], variant: str) -> None:
+    """StudyError, naming the known ones, unless `variant` is one of them."""
+    if variant not in known:
+        raise StudyError(f"there is no variant '{variant}'", layout.settings,
+                         f"use one of {', '.join(known)}")
+
+
 def prepare(layout: Layout, *files: Path) -> None:
     """Run the study's stages up to `files`, unless these are all there already."""
     if not all(file.exists() for file in files):
-        run(layout, targets=[str(file.resolve()) for file in files])
+        run(layout, targets=[str(file.absolute()) for file in files])
 
 
-def prepare_run(layout: Layout, study: Study, clips: list[Clip], variant: str) -> None:
+def prepare_run(layout: Layout, study: Study, clips: list[Clip], variant: str,
+                seed: int) -> None:
     """Make what a fine-tuning of `variant` needs: its features and the pretrained network."""
-    if variant not in study.all_variants:
-        raise StudyError(f"there is no variant '{variant}'", layout.settings,
-                         f"use one of {', '.join(study.all_variants)}")
+    check_variant(layout, study.all_variants, variant)
+    if not isinstance(seed, int) or seed < 0:
+        raise StudyError(f"'{seed}' is no seed", "notebook", "use a whole number from 0 on")
     needed = [layout.feature_index(study.backbone.name, variant)]
     if pretraining_clips(clips):
         needed.append(layout.pretrain / "result.json")
     prepare(layout, *needed)
+
+
+def prepare_originals(layout: Layout, study: Study) -> None:
+    """Make the clips as they come: a synthetic study renders them, others have them."""
+    if study.synthetic is not None:
+        prepare(layout, layout.rendered / "rendered.txt")
+
+
+def prepare_encodes(layout: Layout, study: Study, variant: str) -> None:
+    """Make every variant's clips, of which `variant` is one."""
+    check_variant(layout, tuple(study.variants), variant)
+    prepare(layout, *(layout.report(name) for name in (*study.all_variants, ORIGINALS)))
+
+
+def prepare_results(layout: Layout, study: Study) -> Layout:
+    """Make all run records; where nothing was run yet but records are published, take those."""
+    if layout.published.is_dir() and not layout.work.is_dir():
+        return replace(layout, records_name=layout.published.name)
+    runs = (layout.run(variant, seed) / "result.json"
+            for variant in study.all_variants for seed in study.finetuning.seeds)
+    prepare(layout, *runs, layout.crosstest, layout.report(ORIGINALS))
+    return layout
 
 
 class IpcKernelManager(AsyncKernelManager):

@@ -5,18 +5,49 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 T = TypeVar("T")
 SECONDS_BETWEEN_LINES = 10
+SECONDS_BETWEEN_BARS = 0.5
 
 
 def progress(items: Iterable[T], total: int, what: str, unit: str = "clips") -> Iterator[T]:
     """Yield `items`, showing how many of `total` are done, the rate and the time left."""
-    if sys.stderr.isatty() or "ipykernel" in sys.modules:
+    if _in_notebook():
+        yield from _in_cell(items, total, what, unit)
+    elif sys.stderr.isatty():
         yield from tqdm(items, total=total, desc=what, unit=f" {unit}")
     else:
         yield from _lines(items, total, what, unit)
+
+
+def _in_notebook() -> bool:
+    """Whether a Jupyter kernel runs this process."""
+    if "ipykernel" not in sys.modules:
+        return False
+    from IPython import get_ipython
+
+    return get_ipython() is not None
+
+
+def _in_cell(items: Iterable[T], total: int, what: str, unit: str) -> Iterator[T]:
+    """A bar below the cell, gone when the work is done: an executed notebook keeps none of it.
+
+    Plain text: tqdm's own notebook bar is a widget, which only its kernel can show.
+    """
+    from IPython.display import clear_output
+
+    start, last = time.monotonic(), 0.0
+    for done, item in enumerate(items, 1):
+        yield item
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_BARS:
+            last = now
+            clear_output(wait=True)
+            print(tqdm.format_meter(done, total, now - start, ncols=80, prefix=what,
+                                    unit=f" {unit}"), flush=True)
+    clear_output()
 
 
 def _lines(items: Iterable[T], total: int, what: str, unit: str) -> Iterator[T]:

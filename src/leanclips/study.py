@@ -134,6 +134,8 @@ class Study(Strict):
 
     @model_validator(mode="after")
     def variants_fit(self) -> "Study":
+        if not any(isinstance(variant, Optimized) for variant in self.variants.values()):
+            raise ValueError("variants must hold at least one with a target")
         for name, variant in self.variants.items():
             if not NAME.fullmatch(name) or name in (SOURCE, "originals", "pretrain"):
                 raise ValueError(f"variant name '{name}' must be lower-case letters, digits and "

@@ -2,7 +2,9 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+import signal
+import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
 
@@ -29,10 +31,24 @@ def run_all(function: Callable[[T], R], items: Sequence[T], jobs: int, what: str
         return []
     context = multiprocessing.get_context("spawn")
     workers = min(jobs, len(items))
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=cv2.setNumThreads,
-                             initargs=(1,)) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin) as pool:
         try:
             return list(progress(pool.map(function, items), len(items), what))
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+
+
+def _begin() -> None:
+    """A worker has one thread of arithmetic, and ends with its parent, however that ends.
+
+    Ctrl-C is the parent's affair: it reaches the whole process group.
+    """
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)

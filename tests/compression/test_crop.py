@@ -120,7 +120,7 @@ def test_damage_that_a_decoder_paints_over_is_refused(tmp_path, make_clip):
         clip.write_bytes(good[:place] + bytes(40) + good[place + 40:])
         if not problem(lambda: probe(clip)) and problem(lambda: probe(clip, whole=True)):
             break
-    with pytest.raises(StudyError, match="clip.mp4: the clip is cut short or damaged"):
+    with pytest.raises(StudyError, match="clip.mp4: the clip (is cut short|cannot be read)"):
         crop(clip, None, tmp_path / "crop.mp4")
 
 

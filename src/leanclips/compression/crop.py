@@ -74,8 +74,9 @@ def keep_timestamps(path: Path, seconds: np.ndarray, fps: float) -> None:
         return
     ticks = np.round(seconds / float(TIME_BASE)).astype(int)
     gaps = np.diff(ticks, append=ticks[-1] + round(float(np.median(np.diff(ticks)))))
+    options = {"fflags": "+bitexact", "movflags": "+faststart"}
     with (written_aside(path) as aside, av.open(str(path)) as source,
-          av.open(str(aside), "w", options={"fflags": "+bitexact", "movflags": "+faststart"}) as out):
+          av.open(str(aside), "w", options=options) as out):
         stream = out.add_stream_from_template(source.streams.video[0])
         stream.time_base = TIME_BASE
         packets = [packet for packet in source.demux(video=0) if packet.size]

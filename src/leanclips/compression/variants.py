@@ -75,7 +75,7 @@ def make_variant(layout: Layout, study: Study, clips: Sequence[Clip], name: str,
         settings = ("constant", find_constant_crf(layout, chosen, name, variant.bytes_of, jobs))
     else:
         settings = ("optimize", variant.target)
-    tasks = [Task(clip, layout.clip(SOURCE, clip.id), layout.clip(name, clip.id),
+    tasks = [Task(clip, layout.made_clip(SOURCE, clip.id), layout.clip(name, clip.id),
                   layout.clip_record(name, clip.id), settings) for clip in chosen]
     _make(layout, name, tasks, jobs)
 
@@ -148,7 +148,7 @@ def find_constant_crf(layout: Layout, clips: Sequence[Clip], name: str, bytes_of
     Raises StudyError if no CRF comes that near (the set is a handful of clips, say).
     """
     goal = read_csv(layout.report(bytes_of))
-    parents = [layout.clip(SOURCE, clip.id) for clip in clips]
+    parents = [layout.made_clip(SOURCE, clip.id) for clip in clips]
     wanted = key(RECIPE, ffmpeg_version(), list(goal["sha256"]),
                  list(read_csv(layout.report(SOURCE))["sha256"]))
     tried = _tried(layout.control(name), wanted)

@@ -127,7 +127,7 @@ def make_features(layout: Layout, study: Study, clips: Sequence[Clip], variant: 
     """Stage features: the index of a variant names each clip and the key of its features."""
     backbone.weights_file(study.backbone)  # a missing file is one clear message, here
     chosen = clips if variant == SOURCE else of_role(clips, Role.TARGET, Role.HELDOUT)
-    tasks = [Task(layout.clip(variant, clip.id), layout, study.backbone, study.sampling)
+    tasks = [Task(layout.made_clip(variant, clip.id), layout, study.backbone, study.sampling)
              for clip in chosen]
     keys = run_all(clip_features, tasks, jobs, f"features of {variant}")
     write_csv(layout.feature_index(study.backbone.name, variant),

@@ -1,0 +1,199 @@
+"""Whatever a person gets wrong is one sentence that names it and what to do; status 2."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from leanclips import cli
+from leanclips.clips import load_clips
+from leanclips.records import read_csv
+
+VERBS = [command.name or command.callback.__name__ for command in cli.app.registered_commands]
+
+
+@pytest.fixture
+def leanclips(monkeypatch, capfd):
+    """Run a verb in this process: (exit status, stdout, stderr)."""
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["leanclips", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code or 0, *capfd.readouterr()
+
+    return run
+
+
+def is_one_sentence(err, *parts):
+    """Whether stderr, less progress, is one sentence of ours with these parts in it."""
+    lines = [line for line in err.splitlines() if not re.match(r".*: \d+/\d+ ", line)]
+    return (len(lines) == 1 and lines[0].startswith("leanclips: ") and lines[0].endswith(".")
+            and all(part in lines[0] for part in parts))
+
+
+def unlisted(study):
+    """The study's table without frames and hashes: what a person writes by hand."""
+    rows = study.table.read_text().splitlines()
+    study.table.write_text("\n".join(
+        [rows[0], *(re.sub(r",6,[0-9a-f]{64},", ",,,", row) for row in rows[1:])]) + "\n")
+
+
+@pytest.mark.parametrize("kind, problem", [
+    ("empty", "the clip is empty (0 bytes)"), ("one_frame", "has one frame only"),
+    ("text", "cannot be read"), ("truncated", "the clip "), (None, "is missing")])
+@pytest.mark.parametrize("verb", ["crop", "check"])
+def test_a_clip_that_cannot_be_used_is_named(tiny_study, make_clip, leanclips, verb, kind,
+                                             problem):
+    unlisted(tiny_study)
+    path = tiny_study.study.parent / "clips" / "a" / "tape1_0.mp4"
+    path.unlink()
+    if kind:
+        make_clip(path, kind, size=(96, 80))
+    code, out, err = leanclips(verb, tiny_study.study)
+    assert code == 2
+    if verb == "check":
+        assert f"Problem: {path}: " in out and problem in out and "1 problem(s)" in out
+    else:
+        assert is_one_sentence(err, str(path), problem, "; ")
+    assert not tiny_study.report("source").exists()
+
+
+def test_a_clip_that_changed_is_named(tiny_study, make_clip, leanclips):
+    path = tiny_study.study.parent / "clips" / "a" / "tape1_0.mp4"
+    make_clip(path, "flipped", frames=6, size=(96, 80))
+    code, _, err = leanclips("crop", tiny_study.study)
+    assert code == 2 and is_one_sentence(err, str(path), "SHA-256 differs", "get the original")
+
+
+def test_clips_of_another_size_and_rate_work_side_by_side(tiny_study, make_clip, leanclips):
+    unlisted(tiny_study)
+    folder = tiny_study.study.parent / "clips" / "a"
+    make_clip(folder / "tape0_0.mp4", frames=9, size=(64, 100), fps=12)
+    make_clip(folder / "tape0_1.mp4", "vfr", frames=8, size=(70, 50), fps=30)
+    assert leanclips("crop", tiny_study.study)[0] == 0
+    assert leanclips("encode", tiny_study.study, "optimized")[0] == 0
+    report = read_csv(tiny_study.report("optimized")).set_index("clip")
+    assert list(report.loc[["a-001", "a-002", "a-003"], "width"]) == [64, 50, 80]
+    assert list(report.loc[["a-001", "a-002", "a-003"], "frames"]) == [9, 8, 6]
+    code, out, _ = leanclips("check", tiny_study.study)
+    assert code == 0 and "another size" in out and "another frame rate" in out
+
+
+def test_a_class_with_too_few_groups_is_named(tiny_study, leanclips):
+    text = tiny_study.table.read_text()
+    tiny_study.table.write_text(re.sub(r"a/tape[0-9](?=,(target|heldout))",
+                                       lambda m: f"a/{m[1]}", text))
+    for verb in (["crop"], ["run"], ["features", "source"]):
+        code, _, err = leanclips(verb[0], tiny_study.study, *verb[1:])
+        assert code == 2 and is_one_sentence(err, "clips.csv", "the target class 'a' has one "
+                                             "group only", "at least two recordings")
+
+
+@pytest.mark.parametrize("text, parts", [
+    ("title: A\nvarients: {}\n", ["varients", "Extra inputs are not permitted"]),
+    ("title: A\nfinetuning: {seeds: [1, 1]}\n", ["finetuning.seeds", "each once"]),
+    ("title: A\nvariants: {small: {target: 101}}\n", ["variants.small", "less than 100"]),
+    ("title: A\nvariants: {../x: {target: 90}}\n", ["variant name '../x'"]),
+    ("title: A\nvariants: {c: {bytes_of: none}}\n", ["must name an optimized variant"]),
+    ("title: [\n", ["is not readable YAML"]),
+    ("title: !!python/object/apply:os.system ['touch ran']\n", ["is not readable YAML"]),
+    ("title: A\nvariants: {}\n", ["variants must hold at least one with a target"]),
+    ("", ["study"]), ("just text", ["study"]), (None, ["there is no such study"]),
+])
+@pytest.mark.parametrize("verb", ["run", "check", "crop"])
+def test_a_bad_study_yml_is_named_with_the_setting(tmp_path, leanclips, verb, text, parts):
+    settings = tmp_path / "study.yml"
+    if text is not None:
+        settings.write_text(text)
+    code, out, err = leanclips(verb, tmp_path)
+    assert code == 2 and out == ""
+    assert is_one_sentence(err, str(settings), *parts, "; ")
+
+
+@pytest.mark.parametrize("old, new, problem", [
+    ("a-001,a/tape0_0.mp4", "a-001,../x.mp4", "leaves the clips folder"),
+    ("a-001,a/tape0_0.mp4", "a-001,/etc/x.mp4", "leaves the clips folder"),
+    ("a-001,", "../../a,", "is not a plain name"), ("a-001,", "/tmp/a,", "is not a plain name"),
+    ("a-001,", "a-002,", "names the id 'a-002' 2 times")])
+def test_a_table_that_points_elsewhere_is_refused(tiny_study, leanclips, old, new, problem):
+    tiny_study.table.write_text(tiny_study.table.read_text().replace(old, new, 1))
+    before = sorted(tiny_study.study.parent.rglob("*"))
+    for verb in ("run", "crop"):
+        code, _, err = leanclips(verb, tiny_study.study)
+        assert code == 2 and is_one_sentence(err, "clips.csv", problem)
+    assert sorted(tiny_study.study.parent.rglob("*")) == before
+
+
+@pytest.mark.parametrize("verb", [["encode", "vendor"], ["features", "vendor"],
+                                  ["finetune", "--variant", "vendor", "--seed", "1"]])
+def test_an_unknown_variant_is_told_with_the_known_ones(tiny_study, leanclips, verb):
+    code, _, err = leanclips(verb[0], tiny_study.study, *verb[1:])
+    assert code == 2 and is_one_sentence(err, "there is no variant 'vendor'", "study.yml",
+                                         "use one of", "optimized, constant")
+
+
+@pytest.mark.parametrize("arguments, parts", [
+    (["render"], ["the study is not synthetic", "--clips"]),
+    (["features", "source"], ["a-001.mp4", "is missing", "run the study again"]),
+    (["pretrain"], ["source.csv", "is not there yet", "run the study first"]),
+    (["crosstest"], ["result.json", "has no result yet", "run the study first"]),
+    (["encode", "constant"], ["report.csv", "is not there yet", "run the study first"]),
+    (["encode", "optimized"], ["a-001.mp4", "is missing", "run the study again"]),
+    (["publish"], ["has not run to its end", "run it first"]),
+])
+def test_a_stage_before_its_turn_says_so(tiny_study, leanclips, arguments, parts):
+    code, _, err = leanclips(arguments[0], tiny_study.study, *arguments[1:])
+    assert code == 2 and is_one_sentence(err, *parts)
+
+
+def test_a_clips_folder_that_is_not_there_is_named(tiny_study, leanclips):
+    for verb in ("run", "check"):
+        code, _, err = leanclips(verb, tiny_study.study, "--clips", "/nowhere")
+        assert code == 2 and is_one_sentence(err, "/nowhere", "folder")
+
+
+def test_a_file_that_may_not_be_read_is_named(tiny_study, leanclips):
+    tiny_study.table.unlink()
+    tiny_study.table.mkdir()
+    code, _, err = leanclips("crop", tiny_study.study)
+    assert code == 2 and is_one_sentence(err, str(tiny_study.table))
+
+
+@pytest.mark.parametrize("arguments", [["run", "nowhere"], ["crop", "nowhere"]])
+def test_the_installed_command_ends_with_status_two_and_one_sentence(tmp_path, arguments):
+    done = subprocess.run([sys.executable, "-m", "leanclips.cli", *arguments], cwd=tmp_path,
+                          capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == ("leanclips: nowhere/study.yml: there is no such study; name a folder "
+                           "with a study.yml, or make one with 'leanclips new'.\n")
+
+
+def test_ctrl_c_is_no_traceback(tmp_path, leanclips, monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("leanclips.study.load_study", interrupted)
+    code, out, err = leanclips("crop", tmp_path)
+    assert (code, out) == (130, "")
+    assert err == "leanclips: stopped; what is finished is kept.\n"
+
+
+def test_the_help_lists_every_verb():
+    out = CliRunner().invoke(cli.app, ["--help"]).output
+    assert len(VERBS) >= 13 and all(re.search(rf"\b{verb}\b", out) for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_help_of_each_verb_has_an_example(verb):
+    done = CliRunner().invoke(cli.app, [verb, "--help"])
+    assert done.exit_code == 0
+    assert re.search(rf"Example: leanclips {verb}\b", done.output)
+
+
+def test_a_study_can_be_opened_by_a_relative_path(tiny_study, leanclips, monkeypatch):
+    monkeypatch.chdir(tiny_study.study.parent)
+    assert leanclips("crop", "tiny", "--jobs", 2)[0] == 0
+    assert len(read_csv(tiny_study.report("source"))) == len(load_clips(tiny_study))

@@ -1,0 +1,279 @@
+"""A study that is stopped, changed or run twice ends in the numbers of an undisturbed run."""
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+
+import nbformat
+import pytest
+import yaml
+
+from leanclips.errors import StudyError
+from leanclips.layout import Layout
+from leanclips.pipeline import ROOT, only_run, remember_clips, short_name
+
+NUMBERS = ("clips/*/*.mp4", "clips/*/report.csv", "clips/*/control.json", "features/**/*.csv",
+           "features/**/*.npy", "runs/**/*.json", "runs/**/*.csv", "runs/**/*.safetensors")
+
+
+def command(layout, *options):
+    return [sys.executable, "-m", "leanclips.cli", "run", str(layout.study), *map(str, options)]
+
+
+def run(layout, *options):
+    """Run the study to its end, or up to `--until`."""
+    return subprocess.run(command(layout, *options), capture_output=True, text=True)
+
+
+@contextmanager
+def started(layout, *options):
+    """A run under way, in a process group of its own, ended in any case."""
+    process = subprocess.Popen(command(layout, *options), start_new_session=True, text=True,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def until(condition, seconds=120):
+    """Wait for `condition`."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+
+
+def numbers(layout):
+    """The bytes of every clip, table and record."""
+    return {path.relative_to(layout.work).as_posix(): path.read_bytes()
+            for pattern in NUMBERS for path in layout.work.glob(pattern)}
+
+
+def differing(layout, reference):
+    """Names of the files of `layout` that are not there, or not the same, in `reference`."""
+    theirs = numbers(Layout(reference))
+    return [name for name, content in numbers(layout).items() if theirs.get(name) != content]
+
+
+def changes(layout):
+    """When each file of the study last changed."""
+    return {path.relative_to(layout.work).as_posix(): path.stat().st_mtime_ns
+            for path in layout.work.rglob("*")
+            if path.is_file() and ".snakemake" not in path.parts and path.name != "run.lock"}
+
+
+def redone(before, after):
+    """Top folders and names of what is new or changed: `runs/source`, `runs/crosstest.csv`."""
+    return {"/".join(name.split("/")[:2]) for name in after if after[name] != before.get(name)}
+
+
+def change(layout, **settings):
+    """Edit study.yml; its keys are sorted, which must not matter."""
+    text = yaml.safe_load(layout.settings.read_text())
+    for name, value in settings.items():
+        text[name].update(value)
+    layout.settings.write_text(yaml.safe_dump(text))
+
+
+def begun_crop(layout):
+    return list(layout.clip("source", "x").parent.glob("*.json"))
+
+
+def begun_optimize(layout):
+    return list(layout.clip("optimized", "x").parent.glob("*.json"))
+
+
+def begun_finetune(layout):
+    return list(layout.run("optimized", 1).glob(".aside-*"))
+
+
+STAGES = {"crop": begun_crop, "optimize": begun_optimize, "finetune": begun_finetune}
+
+
+@pytest.fixture(params=STAGES)
+def stage(request, finished_study):
+    """A study whose run stops in the middle of a stage: (layout, what to run to, has it begun)."""
+    goal, redo = {
+        "crop": (finished_study.report("source"), finished_study.work),
+        "optimize": (finished_study.report("optimized"), finished_study.report("optimized").parent),
+        "finetune": (finished_study.run("optimized", 1) / "result.json",
+                     finished_study.run("optimized", 1)),
+    }[request.param]
+    note = finished_study.clips_root_note.read_text()
+    shutil.rmtree(redo)
+    finished_study.work.mkdir(exist_ok=True)
+    finished_study.clips_root_note.write_text(note)
+    return finished_study, goal, STAGES[request.param]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
+def test_a_run_that_is_stopped_and_started_again_ends_in_the_same_numbers(
+        stage, finished, blow):
+    layout, goal, begun = stage
+    with started(layout, "--until", goal) as process:
+        until(lambda: begun(layout))
+        os.killpg(process.pid, blow)
+        _, err = process.communicate(timeout=60)
+        assert not goal.exists()
+    if blow == signal.SIGINT:
+        assert process.returncode == 130
+        assert "leanclips: stopped; what is finished is kept." in err
+        assert "Traceback" not in err
+    done = run(layout, "--until", goal)
+    assert done.returncode == 0, done.stderr
+    assert goal.exists() and not differing(layout, finished)
+
+
+@pytest.mark.slow
+def test_a_run_whose_children_live_on_when_it_is_killed_can_be_started_again(
+        finished_study, finished):
+    layout, goal = finished_study, finished_study.report("optimized")
+    shutil.rmtree(goal.parent)
+    with started(layout, "--until", goal) as process:
+        until(lambda: begun_optimize(layout))
+        process.kill()
+        process.wait()
+        done = run(layout, "--until", goal)
+        assert done.returncode == 0, done.stderr
+    assert goal.exists() and not differing(layout, finished)
+    assert not list(layout.work.glob("clips/**/.aside-*"))
+
+
+@pytest.mark.slow
+def test_of_two_runs_at_once_the_second_gives_way(tiny_study):
+    with started(tiny_study, "--until", "crop") as first:
+        until(lambda: begun_crop(tiny_study))
+        second = run(tiny_study)
+        assert (second.returncode, second.stdout) == (2, "")
+        assert second.stderr == (
+            f"leanclips: {tiny_study.study}: another run of this study is under way (process "
+            f"{first.pid}); wait for it, or stop it.\n")
+        assert first.wait() == 0
+    assert tiny_study.report("source").exists()
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, finished):
+    """A study run to its end with one worker; tests change it and bring it up to date."""
+    study = tmp_path_factory.mktemp("alone") / "tiny"
+    study.mkdir()
+    for name in ("study.yml", "clips.csv"):
+        shutil.copy(finished / name, study)
+    layout = Layout(study)
+    clips = Layout(finished).clips_root_note.read_text().strip()
+    done = run(layout, "--jobs", 1, "--clips", clips)
+    assert done.returncode == 0, done.stderr
+    return layout
+
+
+@pytest.mark.slow
+def test_one_worker_and_two_give_the_same_numbers(alone, finished):
+    assert len(numbers(alone)) == len(numbers(Layout(finished)))
+    assert not differing(alone, finished)
+
+
+@pytest.mark.slow
+def test_a_second_run_does_nothing(alone):
+    before = changes(alone)
+    assert run(alone).returncode == 0
+    assert changes(alone) == before
+
+
+@pytest.mark.slow
+def test_a_new_seed_trains_its_own_runs_alone(alone):
+    before = changes(alone)
+    change(alone, finetuning={"seeds": [1, 2, 7]})
+    assert run(alone).returncode == 0
+    after = changes(alone)
+    new = {name for name in after if after[name] != before.get(name)}
+    assert {name for name in new if "seed-07" not in name and not name.startswith("times/")} == {
+        "runs/crosstest.csv"}
+    assert all((alone.run(variant, 7) / "result.json").exists()
+               for variant in ("source", "optimized", "constant"))
+
+
+@pytest.mark.slow
+def test_another_target_redoes_what_depends_on_it_alone(alone):
+    change(alone, finetuning={"seeds": [1]})
+    assert run(alone).returncode == 0
+    before = changes(alone)
+    change(alone, variants={"optimized": {"target": 70}})
+    assert run(alone).returncode == 0
+    after = redone(before, changes(alone))
+    assert {name for name in after if not name.startswith(("times/", "features/"))} == {
+        "clips/optimized", "clips/constant", "clips/originals", "runs/optimized",
+        "runs/constant", "runs/crosstest.csv"}
+    index = "features/efficientnet-lite0/source.csv"
+    assert changes(alone)[index] == before[index]
+
+
+@pytest.mark.slow
+def test_a_notebook_that_fails_stays_to_be_read_and_is_redone_alone(finished_study, finished):
+    """Its features are damaged: the run stops, and goes on once they are mended."""
+    layout, folder = finished_study, finished_study.run("optimized", 1)
+    index = layout.feature_index("efficientnet-lite0", "optimized")
+    good, stamp = index.read_text(), index.stat()
+    index.write_text(good.replace("\na-001,", "\na-001,0"))
+    os.utime(index, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    shutil.rmtree(folder)
+    done = run(layout, "--until", folder / "result.json")
+    failed = folder / "run.failed.ipynb"
+    assert done.returncode == 2 and str(failed) in done.stderr
+    assert "some features are missing or damaged" in done.stderr
+    notebook = nbformat.read(failed, as_version=4)
+    assert any(output.output_type == "error" for cell in notebook.cells
+               for output in cell.get("outputs", []))
+    assert not (folder / "result.json").exists() and not list(folder.glob(".aside-*"))
+    index.write_text(good)
+    os.utime(index, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    before = changes(layout)
+    assert run(layout, "--until", folder / "result.json").returncode == 0
+    assert redone(before, changes(layout)) - {"times/finetune"} == {"runs/optimized"}
+    assert not failed.exists() and not differing(layout, finished)
+
+
+@pytest.mark.slow
+def test_a_bad_clip_is_named_and_the_run_goes_on_once_it_is_mended(tiny_study, finished):
+    clip = tiny_study.study.parent / "clips" / "b" / "tape2_1.mp4"
+    good = clip.read_bytes()
+    clip.write_bytes(b"")
+    done = run(tiny_study, "--until", "crop")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert f"leanclips: {clip}: the clip is empty (0 bytes); replace it" in done.stderr
+    clip.write_bytes(good)
+    assert run(tiny_study, "--until", "crop").returncode == 0
+    assert not differing(tiny_study, finished)
+
+
+def test_the_lock_goes_with_the_process_that_held_it(tmp_path):
+    layout = Layout(tmp_path)
+    with only_run(layout):
+        with pytest.raises(StudyError, match=f"under way .process {os.getpid()}."):
+            with only_run(layout):
+                pass
+    with only_run(layout), (layout.work / "run.lock").open() as file:
+        with pytest.raises(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_where_the_clips_lie_is_remembered(tmp_path):
+    layout = Layout(tmp_path / "study")
+    remember_clips(layout, tmp_path)
+    remember_clips(layout, None)
+    assert layout.clips_root_note.read_text().strip() == str(tmp_path)
+    with pytest.raises(StudyError, match="nowhere: there is no such folder"):
+        remember_clips(layout, tmp_path / "nowhere")
+
+
+def test_a_study_is_called_by_the_name_a_person_would_type(tmp_path):
+    assert short_name(Layout(ROOT / "data" / "demo")) == "data/demo"
+    assert short_name(Layout(tmp_path)) == str(tmp_path)

@@ -1,0 +1,68 @@
+"""What is published is numbers and plots: no clip, no weights, no time of day."""
+
+import nbformat
+import pytest
+
+from leanclips.errors import StudyError
+from leanclips.layout import Layout
+from leanclips.publish import publish
+
+
+@pytest.fixture
+def published(finished_study):
+    publish(finished_study)
+    return finished_study.published
+
+
+def files(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in folder.rglob("*") if path.is_file()}
+
+
+def test_every_record_is_there_as_it_was(finished_study, published):
+    names = set(files(published))
+    assert {"runs/crosstest.csv", "runs/pretrain/result.json", "clips/source/report.csv",
+            "clips/constant/control.json", "runs/optimized/seed-02/predictions.csv",
+            "runs/optimized/seed-02/run.ipynb", "machine.json"} <= names
+    for name in names:
+        if not name.endswith(".ipynb"):
+            assert (published / name).read_bytes() == (finished_study.work / name).read_bytes()
+    assert publish(finished_study) == len(names)
+
+
+def test_no_clip_no_weights_and_no_path_of_this_machine_is_there(finished_study, published):
+    found = files(published)
+    assert {name.rsplit(".", 1)[1] for name in found} <= {"csv", "json", "ipynb", "tsv"}
+    assert "clips-root.txt" not in found
+    for name, content in found.items():
+        assert str(finished_study.study.parent).encode() not in content, name
+
+
+def test_notebooks_come_without_times(published):
+    for path in published.rglob("run.ipynb"):
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+        assert "papermill" not in notebook.metadata
+        assert all(not {"papermill", "execution"} & cell.metadata.keys()
+                   for cell in notebook.cells)
+
+
+def test_publishing_again_takes_the_place_of_what_was_there(finished_study, published):
+    (published / "old.csv").write_text("old")
+    publish(finished_study)
+    assert "old.csv" not in files(published)
+    assert not list(finished_study.study.glob(".aside-*"))
+
+
+def test_a_study_that_has_not_ended_is_not_published(tiny_study):
+    with pytest.raises(StudyError, match="has not run to its end"):
+        publish(tiny_study)
+    assert not tiny_study.published.exists()
+
+
+def test_published_records_read_as_those_of_work(finished_study, published):
+    from leanclips.records import read_result
+
+    copy = Layout(finished_study.study, "published")
+    assert read_result(copy.run("source", 1) / "result.json") == read_result(
+        finished_study.run("source", 1) / "result.json")

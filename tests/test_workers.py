@@ -1,0 +1,103 @@
+"""Several processes give what one gives, in order, and none outlives the work."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import cv2
+import pytest
+
+from leanclips.errors import StudyError
+from leanclips.workers import cores, run_all
+
+WORK = """
+import sys, time
+from pathlib import Path
+from leanclips.workers import run_all
+from functools import partial
+sys.path.insert(0, sys.argv[1])
+from test_workers import sleepy
+run_all(partial(sleepy, Path(sys.argv[2])), range(8), 2, "work")
+"""
+
+
+def double(number):
+    return 2 * number
+
+
+def sleepy(folder, number):
+    """Says which process it is, then works for a long time."""
+    (folder / str(os.getpid())).touch()
+    time.sleep(60)
+
+
+def failing(folder, number):
+    (folder / str(number)).touch()
+    if number == 1:
+        raise StudyError("the clip is empty", f"{number}.mp4", "replace it")
+    time.sleep(0.2)
+
+
+def threads(_):
+    return cv2.getNumThreads()
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_results_come_in_order_from_any_number_of_processes(jobs):
+    assert run_all(double, range(10), jobs, "doubling") == [2 * n for n in range(10)]
+
+
+def test_nothing_to_do_is_done_at_once():
+    assert run_all(double, [], 4, "doubling") == []
+
+
+def test_each_process_computes_in_one_thread():
+    assert set(run_all(threads, range(3), 2, "threads")) == {1}
+
+
+def test_the_first_error_comes_back_whole_and_stops_the_rest(tmp_path):
+    with pytest.raises(StudyError) as error:
+        run_all(partial(failing, tmp_path), range(100), 2, "failing")
+    assert str(error.value) == "1.mp4: the clip is empty; replace it."
+    assert len(list(tmp_path.iterdir())) < 50
+
+
+def test_there_is_at_least_one_core():
+    assert 1 <= cores() <= (os.cpu_count() or 1)
+
+
+def alive(pid):
+    """Whether the process runs (a zombie does not)."""
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at /proc")
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path, blow):
+    process = subprocess.Popen([sys.executable, "-c", WORK, Path(__file__).parent, tmp_path],
+                               start_new_session=True, stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: len(list(tmp_path.iterdir())) == 2)
+        process.send_signal(blow)
+        process.wait()
+        workers = [int(path.name) for path in tmp_path.iterdir()]
+        until(lambda: not any(map(alive, workers)))
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def until(condition, seconds=30):
+    """Wait for `condition`."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.1)
