@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nbformat
 
+from leanclips.analysis import figures, results, style
 from leanclips.errors import StudyError
 from leanclips.files import written_aside
 from leanclips.layout import Layout
@@ -32,6 +33,7 @@ def publish(layout: Layout) -> int:
             else:
                 shutil.copyfile(path, copy)
             count += 1
+        style.write(figures.answer(results.load(layout)), aside)  # the README shows it
         shutil.rmtree(layout.published, ignore_errors=True)
     return count
 

@@ -16,7 +16,6 @@ from leanclips.analysis.results import Results, controls, targets
 from leanclips.analysis.statistics import Verdict
 from leanclips.analysis.style import Figure
 from leanclips.analysis.tables import Table
-from leanclips.errors import StudyError
 from leanclips.records import CLASSIFIERS
 from leanclips.study import SOURCE
 
@@ -194,10 +193,7 @@ class View:
 
 
 def make(results: Results) -> View:
-    """Compute everything; StudyError where the study has nothing to compare."""
-    if not results.study.variants:
-        raise StudyError("the study has no variant to compare with the source",
-                         results.layout.settings, "name at least one under 'variants'")
+    """Compute everything that the pages of a study show."""
     drawn = [figures.answer(results), figures.accuracy_spread(results),
              figures.differences(results), figures.cross_matrix(results),
              figures.confusion(results), figures.learning_curves(results),
