@@ -134,8 +134,6 @@ class Study(Strict):
 
     @model_validator(mode="after")
     def variants_fit(self) -> "Study":
-        if not any(isinstance(variant, Optimized) for variant in self.variants.values()):
-            raise ValueError("variants must hold at least one with a target")
         for name, variant in self.variants.items():
             if not NAME.fullmatch(name) or name in (SOURCE, "originals", "pretrain"):
                 raise ValueError(f"variant name '{name}' must be lower-case letters, digits and "
@@ -143,6 +141,8 @@ class Study(Strict):
             if isinstance(variant, Constant) and not isinstance(
                     self.variants.get(variant.bytes_of), Optimized):
                 raise ValueError(f"variant '{name}': bytes_of must name an optimized variant")
+        if not any(isinstance(variant, Optimized) for variant in self.variants.values()):
+            raise ValueError("variants must hold at least one with a target")
         return self
 
     @field_validator("group_pattern")
