@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from leanclips.errors import StudyError
-from leanclips.layout import Layout
+from leanclips.layout import Layout, check_variant
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -163,9 +163,7 @@ def features(study: StudyFolder,
     from leanclips.recognition.features import make_features
 
     layout, settings, clips = _open(study)
-    if variant not in settings.all_variants:
-        raise StudyError(f"there is no variant '{variant}'", layout.settings,
-                         f"use one of {', '.join(settings.all_variants)}")
+    check_variant(layout, settings.all_variants, variant)
     make_features(layout, settings, clips, variant, _jobs(jobs))
 
 
@@ -195,9 +193,7 @@ def finetune(study: StudyFolder,
     from leanclips.records import read_result
 
     layout, settings, _ = _open(study)
-    if variant not in settings.all_variants:
-        raise StudyError(f"there is no variant '{variant}'", layout.settings,
-                         f"use one of {', '.join(settings.all_variants)}")
+    check_variant(layout, settings.all_variants, variant)
     folder = layout.run(variant, seed).resolve()
     notebook.execute(pipeline.ROOT / "notebooks" / "finetune.ipynb", folder / "run.ipynb",
                      {"study": pipeline.short_name(layout), "variant": variant, "seed": seed})

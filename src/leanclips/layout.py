@@ -1,5 +1,6 @@
 """File names of a study: the one place that knows where things lie."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,3 +89,10 @@ def inside(folder: Path, name: str) -> Path:
         raise StudyError(f"the name '{name}' leaves its folder", folder,
                          "use a plain relative name in clips.csv")
     return folder / path
+
+
+def check_variant(layout: Layout, known: Sequence[str], variant: str) -> None:
+    """StudyError, naming the known ones, unless `variant` is one of them."""
+    if variant not in known:
+        raise StudyError(f"there is no variant '{variant}'", layout.settings,
+                         f"use one of {', '.join(known)}")

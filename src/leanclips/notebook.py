@@ -3,7 +3,7 @@
 import ast
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from leanclips.analysis.results import ORIGINALS
 from leanclips.clips import Clip, load_clips, pretraining_clips
 from leanclips.errors import StudyError
 from leanclips.files import written_aside
-from leanclips.layout import Layout
+from leanclips.layout import Layout, check_variant
 from leanclips.pipeline import ROOT, run
 from leanclips.study import Study, load_study
 
@@ -45,13 +45,6 @@ def _check_known(names: Iterator[str] | list[str], known: tuple[str, ...]) -> No
         if name not in known:
             raise StudyError(f"there is no parameter '{name}'", "notebook",
                              f"use {', '.join(known)}")
-
-
-def check_variant(layout: Layout, known: Sequence[str], variant: str) -> None:
-    """StudyError, naming the known ones, unless `variant` is one of them."""
-    if variant not in known:
-        raise StudyError(f"there is no variant '{variant}'", layout.settings,
-                         f"use one of {', '.join(known)}")
 
 
 def prepare(layout: Layout, *files: Path) -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from leanclips.clips import Clip, Role, classes, of_role, pretraining_clips
 from leanclips.errors import StudyError
 from leanclips.files import key, write_bytes
-from leanclips.layout import Layout
+from leanclips.layout import Layout, check_variant
 from leanclips.recognition import backbone
 from leanclips.recognition.features import Features, load_features
 from leanclips.recognition.network import CRNN, MeanLinear, trainable_parameters
@@ -82,9 +82,7 @@ def finetune(layout: Layout, study: Study, clips: Sequence[Clip], variant: str,
     up across variants. Raises StudyError for an unknown variant or when earlier stages are
     missing.
     """
-    if variant not in study.all_variants:
-        raise StudyError(f"there is no variant '{variant}'", layout.settings,
-                         f"use one of {', '.join(study.all_variants)}")
+    check_variant(layout, study.all_variants, variant)
     torch.set_num_threads(1)  # two runs side by side beat two threads in one
     settings = study.finetuning
     chosen = of_role(clips, Role.TARGET)
