@@ -1,12 +1,16 @@
 """A file is whole or not there, whatever ends the writing."""
 
+import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from leanclips.files import file_sha256, key, remove_asides, write_text, written_aside
+from leanclips.errors import StudyError
+from leanclips.files import (file_sha256, key, only_one, remove_asides, write_text,
+                             written_aside)
 
 KILLED = """
 import os, signal, sys
@@ -142,3 +146,14 @@ def test_a_full_disk_is_told_in_one_sentence_and_nothing_is_half_written(
     assert done.stderr.startswith("leanclips: ") and done.stderr.count("\n") == 1
     assert "disk is full" in done.stderr or "No space left" in done.stderr
     assert not list(small_disk.glob("out/*"))
+
+
+def test_the_lock_goes_with_the_process_that_held_it(tmp_path):
+    lock = tmp_path / "deep" / "lock"
+    with only_one(lock, tmp_path):
+        with pytest.raises(StudyError, match=f"under way here .process {os.getpid()}."):
+            with only_one(lock, tmp_path):
+                pass
+    with only_one(lock, tmp_path), lock.open() as file:
+        with pytest.raises(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

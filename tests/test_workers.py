@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 
 import cv2
+import psutil
 import pytest
 
 from leanclips.errors import StudyError
-from leanclips.workers import cores, run_all
+from leanclips.workers import LAG, cores, run_all, run_learning
 
 WORK = """
 import sys, time
@@ -28,6 +29,15 @@ run_all(partial(sleepy, Path(sys.argv[2])), range(8), 2, "work")
 
 def double(number):
     return 2 * number
+
+
+def counted(number, known):
+    """The number, and how many earlier results it was told."""
+    return number, known
+
+
+def itself(result):
+    return result[0]
 
 
 def sleepy(folder, number):
@@ -101,3 +111,40 @@ def until(condition, seconds=30):
     while not condition():
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.1)
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_what_an_item_learns_from_does_not_depend_on_the_workers(jobs):
+    results = run_learning(counted, range(60), jobs, "work", itself)
+    assert [number for number, _ in results] == list(range(60))
+    for number, known in results:
+        assert known == list(range(max(number - max(LAG, number // 4), 0)))
+
+
+def test_learning_from_nothing_is_no_work():
+    assert run_learning(counted, [], 2, "work", itself) == []
+
+
+def encoding(folder, number):
+    """Works in a program of its own, as an encode does."""
+    (folder / str(os.getpid())).touch()
+    subprocess.run(["sleep", "60"])
+
+
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
+def test_the_programs_that_workers_run_end_with_the_parent_too(tmp_path, blow):
+    work = WORK.replace("sleepy", "encoding")
+    parent = subprocess.Popen([sys.executable, "-c", work, Path(__file__).parent, tmp_path],
+                              start_new_session=True, stderr=subprocess.PIPE, text=True)
+    until(lambda: len(list(tmp_path.iterdir())) == 2)
+    time.sleep(0.3)
+    children = psutil.Process(parent.pid).children(recursive=True)
+    assert sum(child.name() == "sleep" for child in children) == 2
+    if blow == signal.SIGINT:  # as a terminal does: to all of them
+        os.killpg(parent.pid, blow)
+    else:
+        parent.kill()
+    _, error = parent.communicate(timeout=20)
+    assert ("KeyboardInterrupt" in error) == (blow == signal.SIGINT)
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not [child for child in alive if child.name() in ("sleep", "python")]

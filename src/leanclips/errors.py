@@ -17,4 +17,8 @@ class StudyError(Exception):
 
     def __reduce__(self):
         # Worker processes send exceptions back by pickling them.
-        return StudyError, (self.what, self.where, self.remedy)
+        return type(self), (self.what, self.where, self.remedy)
+
+
+class ClipError(StudyError):
+    """A clip that cannot be used as it is, whatever the rest of the set."""

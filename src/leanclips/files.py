@@ -1,5 +1,6 @@
 """Files that are either whole or not there: write aside, then rename."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -9,22 +10,33 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 
+from leanclips.errors import StudyError
+
+
+@contextmanager
+def folder_aside(parent: Path) -> Iterator[Path]:
+    """Yield a new folder in `parent` that goes in the end, with all that is still in it.
+
+    What is written there moves to its place in `parent` by a rename, and two processes that
+    write the same file never meet.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(mkdtemp(prefix=".aside-", dir=parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
     """Yield a path beside `path`; on success it takes the place of `path`, else it goes.
 
-    The name aside keeps the suffix (FFmpeg chooses a format by it) and lies in a folder
-    of its own, so two processes that write the same file never meet.
+    The name aside keeps the suffix: FFmpeg chooses a format by it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(mkdtemp(prefix=".aside-", dir=path.parent))
-    try:
-        aside = folder / path.name
-        yield aside
-        os.replace(aside, path)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with folder_aside(path.parent) as folder:
+        yield folder / path.name
+        os.replace(folder / path.name, path)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -42,6 +54,26 @@ def remove_asides(folder: Path) -> None:
     """Remove what a killed process left aside below `folder`."""
     for aside in folder.rglob(".aside-*"):
         shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def only_one(lock: Path, what: object) -> Iterator[None]:
+    """Hold `lock` for one process at a time; the system lets go of it whenever that ends.
+
+    StudyError, naming the other process, where `what` is being worked on already.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            raise StudyError(f"another run is under way here (process {file.read()})", what,
+                             "wait for it, or stop it") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
 
 
 def file_sha256(path: Path) -> str:

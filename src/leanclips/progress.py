@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -12,14 +12,22 @@ SECONDS_BETWEEN_LINES = 10
 SECONDS_BETWEEN_BARS = 0.5
 
 
-def progress(items: Iterable[T], total: int, what: str, unit: str = "clips") -> Iterator[T]:
-    """Yield `items`, showing how many of `total` are done, the rate and the time left."""
+def progress(items: Iterable[T], total: int, what: str, unit: str = "clips",
+             note: Callable[[T], str] | None = None) -> Iterator[T]:
+    """Yield `items`, showing how many of `total` are done, the rate and the time left.
+
+    `note` says of each item what to show beside that.
+    """
     if _in_notebook():
         yield from _in_cell(items, total, what, unit)
     elif sys.stderr.isatty():
-        yield from tqdm(items, total=total, desc=what, unit=f" {unit}")
+        with tqdm(items, total=total, desc=what, unit=f" {unit}") as bar:
+            for item in bar:
+                yield item
+                if note:
+                    bar.set_postfix_str(note(item))
     else:
-        yield from _lines(items, total, what, unit)
+        yield from _lines(items, total, what, unit, note)
 
 
 def _in_notebook() -> bool:
@@ -50,14 +58,16 @@ def _in_cell(items: Iterable[T], total: int, what: str, unit: str) -> Iterator[T
     clear_output()
 
 
-def _lines(items: Iterable[T], total: int, what: str, unit: str) -> Iterator[T]:
+def _lines(items: Iterable[T], total: int, what: str, unit: str,
+           note: Callable[[T], str] | None) -> Iterator[T]:
     start = last = time.monotonic()
     for done, item in enumerate(items, 1):
         yield item
+        noted = f", {note(item)}" if note else ""
         now = time.monotonic()
         if done == total or now - last >= SECONDS_BETWEEN_LINES:
             last = now
             rate = done / max(now - start, 1e-9)
             left = (total - done) / rate
-            print(f"{what}: {done}/{total} {unit}, {rate:.1f}/s, {left:.0f} s left",
+            print(f"{what}: {done}/{total} {unit}, {rate:.1f}/s, {left:.0f} s left{noted}",
                   file=sys.stderr, flush=True)

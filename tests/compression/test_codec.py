@@ -1,5 +1,8 @@
 """FFmpeg does what is asked of it, the same each time, or says in a sentence why not."""
 
+import signal
+import time
+
 import av
 import imageio_ffmpeg
 import numpy as np
@@ -8,7 +11,7 @@ import pytest
 from leanclips.compression import codec
 from leanclips.compression.codec import encode_x264, ffmpeg, ffmpeg_version, write_openh264
 from leanclips.compression.probe import probe, timestamps
-from leanclips.errors import StudyError
+from leanclips.errors import ClipError, StudyError
 from leanclips.files import file_sha256
 
 
@@ -101,5 +104,26 @@ def test_a_clip_that_cannot_be_read_is_named_with_a_remedy(tmp_path, make_clip, 
 
 def test_a_full_disk_is_called_by_its_name():
     message = "av_interleaved_write_frame(): No space left on device\nConversion failed!\n"
-    assert str(codec._failure(message, "clip.mp4")) == (
+    assert str(codec._failure(1, message, "clip.mp4")) == (
         "clip.mp4: the disk is full; free some space and start again.")
+
+
+def test_an_encode_is_deaf_to_ctrl_c(tmp_path, make_clip):
+    """Heard while a file is being opened, FFmpeg would call that file broken."""
+    clip, made = make_clip(tmp_path / "clip.mp4", frames=50), tmp_path / "made.mp4"
+    process = codec._started([ffmpeg(), "-nostdin", "-y", "-v", "error", "-re", "-i", str(clip),
+                              str(made)])
+    for _ in range(20):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (0, b"") and probe(made).frames == 50
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+@pytest.mark.parametrize("code, blames_the_clip", [(-9, False), (-2, False), (255, False),
+                                                   (1, True), (234, True)])
+def test_an_ffmpeg_that_was_stopped_does_not_blame_the_clip(code, blames_the_clip):
+    error = codec._failure(code, "", "clip.mp4")
+    assert isinstance(error, ClipError) == blames_the_clip
+    assert ("stopped" in str(error)) != blames_the_clip

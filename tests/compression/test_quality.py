@@ -1,4 +1,6 @@
-"""The gate is the worst second of a clip, counted in whole frames."""
+"""The gate is the worst second of a clip, its colours counted in."""
+
+from itertools import accumulate
 
 import numpy as np
 import pytest
@@ -7,38 +9,81 @@ from hypothesis import strategies as st
 from scipy.stats.mstats import mquantiles
 
 from leanclips.compression.codec import encode_x264
-from leanclips.compression.quality import measure, windows, worst_window
+from leanclips.compression.quality import (METRICS, WINDOW_FRAMES, Goal, judge, logit, measure,
+                                           windows)
 from leanclips.errors import StudyError
 
-rates = st.floats(0.3, 120)
+gaps = st.lists(st.floats(0.005, 0.5), min_size=0, max_size=400)
 
 
-@given(st.integers(1, 3000), rates)
-def test_windows_cover_every_frame_once_and_last_about_a_second(frames, fps):
-    parts = windows(frames, fps)
-    covered = [n for part in parts for n in range(frames)[part]]
-    assert covered == list(range(frames))
-    second = max(1, round(fps))
-    lengths = [part.stop - part.start for part in parts]
-    assert all(length == second for length in lengths[:-1])
-    assert lengths[-1] == frames or second / 2 <= lengths[-1] < 1.5 * second
+@given(gaps, st.lists(st.integers(1, 399), max_size=6))
+def test_windows_cover_every_frame_once_and_last_a_second_or_more(steps, cuts):
+    times = [0.0, *accumulate(steps)]
+    cuts = sorted({cut for cut in cuts if cut < len(times)})
+    parts = windows(times, cuts)
+    covered = [n for part in parts for n in range(len(times))[part]]
+    assert covered == list(range(len(times)))
+    if len(parts) > 1:
+        for part, after in zip(parts, parts[1:], strict=False):
+            assert times[after.start] - times[part.start] >= 1 - 1e-5
+        assert all(part.stop - part.start >= WINDOW_FRAMES for part in parts)
 
 
-@given(st.lists(st.floats(0, 100), min_size=1, max_size=300), rates, st.data())
-def test_a_worse_frame_never_makes_the_worst_second_better(scores, fps, data):
-    scores = np.array(scores)
-    worst = worst_window(scores, fps)
-    assert scores.min() <= worst <= scores.max()
+@given(st.lists(st.integers(30, 200), min_size=2, max_size=6))
+def test_windows_follow_scene_cuts(lengths):
+    cuts = list(accumulate(lengths))
+    starts = [part.start for part in windows(np.arange(cuts[-1]) / 25, cuts[:-1])]
+    assert set(cuts[:-1]) <= set(starts)
+
+
+@pytest.mark.parametrize("frames, count", [(1, 1), (25, 1), (49, 1), (50, 2), (74, 2), (75, 3)])
+def test_a_clip_shorter_than_two_windows_has_one(frames, count):
+    assert len(windows(np.arange(frames) / 25)) == count
+
+
+def judged(scores, parts, chroma=50.0, goal=Goal()):
+    return judge(np.array(scores), np.full(len(scores), chroma), parts, goal)
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=300), st.data())
+def test_a_worse_frame_never_makes_the_worst_second_better(scores, data):
+    parts = windows(np.arange(len(scores)) / 20)
+    worst = judged(scores, parts).worst
+    assert min(scores) - 1e-4 <= worst <= max(scores) + 1e-4
     scores[data.draw(st.integers(0, len(scores) - 1))] *= 0.5
-    assert worst_window(scores, fps) <= worst
+    assert judged(scores, parts).worst <= worst + 1e-4
 
 
 def test_one_bad_second_in_a_good_clip_shows():
     scores = np.full(100, 95.0)
     scores[50:75] = np.linspace(40, 64, 25)
     tenth = mquantiles(scores[50:75], 0.1, alphap=1, betap=1)[0]
-    assert worst_window(scores, 25) == pytest.approx(tenth) == pytest.approx(42.4)
-    assert np.percentile(scores, 10) > 49
+    found = judged(scores, windows(np.arange(100) / 25))
+    assert found.worst == pytest.approx(tenth) == pytest.approx(42.4)
+    assert found.windows == pytest.approx((95, 95, 42.4, 95)) and found.mean > 80
+
+
+@given(st.floats(1, 99), st.sampled_from(sorted(METRICS)))
+def test_headroom_is_zero_at_the_target_and_grows_with_the_score(share, name):
+    metric = METRICS[name]
+    target = metric.highest * (0.5 + share / 200) * 0.99
+    goal = Goal(target, name)
+    assert metric.headroom(target, target) == 0 < goal.tolerance
+    assert metric.headroom(target * 0.99, target) < 0 < metric.headroom(
+        target + metric.tolerance, target) == pytest.approx(goal.tolerance)
+
+
+def test_lost_colours_miss_the_target_however_good_the_luma():
+    parts = [slice(0, 10)]
+    assert judged([99.0] * 10, parts, chroma=50).headroom[0] > 10
+    grey = judged([99.0] * 10, parts, chroma=20)
+    assert grey.headroom[0] < -10 and grey.chroma == 20 and grey.worst == 99
+    assert Goal(80).chroma < Goal(93).chroma == 34 < Goal(97).chroma
+
+
+def test_the_logit_is_finite_at_the_ends_and_odd_about_the_middle():
+    assert logit(50) == pytest.approx(0) and logit(90) == pytest.approx(np.log(9))
+    assert logit(100) == pytest.approx(-logit(0)) and logit(100) < 10
 
 
 @pytest.fixture(scope="module")
@@ -47,32 +92,40 @@ def clip(tmp_path_factory, make_clip):
                      fps=10)
 
 
-def test_a_copy_scores_near_the_top_and_a_coarse_encode_far_below(tmp_path, clip):
+WHOLE = [slice(0, 10), slice(10, 20), slice(20, 30)]
+
+
+@pytest.mark.parametrize("metric", sorted(METRICS))
+def test_a_copy_scores_near_the_top_and_a_coarse_encode_far_below(tmp_path, clip, metric):
+    goal = Goal(METRICS[metric].target, metric)
     encode_x264(clip, tmp_path / "coarse.mp4", 45)
-    same, coarse = measure(clip, clip, 10), measure(tmp_path / "coarse.mp4", clip, 10)
-    assert same.worst > 95 and coarse.worst < 50
-    assert coarse.worst <= coarse.mean
+    same = measure(clip, clip, WHOLE, goal)
+    coarse = measure(tmp_path / "coarse.mp4", clip, WHOLE, goal)
+    assert min(same.headroom) > 0 > max(coarse.headroom)
+    assert coarse.worst == min(coarse.windows) <= coarse.mean < same.mean
+    assert coarse.chroma < 40 < same.chroma == 60
 
 
 def test_measuring_twice_gives_the_same(tmp_path, clip):
     encode_x264(clip, tmp_path / "encoded.mp4", 33.3)
-    assert len({measure(tmp_path / "encoded.mp4", clip, 10) for _ in range(2)}) == 1
+    assert len({measure(tmp_path / "encoded.mp4", clip, WHOLE, Goal()) for _ in range(2)}) == 1
 
 
 def test_a_better_encode_never_scores_worse(tmp_path, clip):
     worst = []
     for crf in (18, 26, 34, 42):
         encode_x264(clip, tmp_path / f"{crf}.mp4", crf)
-        worst.append(measure(tmp_path / f"{crf}.mp4", clip, 10).worst)
+        worst.append(measure(tmp_path / f"{crf}.mp4", clip, WHOLE, Goal()).worst)
     assert worst == sorted(worst, reverse=True)
 
 
 def test_frames_pair_up_by_number_whatever_their_times(tmp_path, clip, ffmpeg):
     """The same pictures at another rate are the same pictures."""
     ffmpeg("-r", 25, "-i", clip, "-c:v", "copy", tmp_path / "faster.mp4")
-    assert measure(tmp_path / "faster.mp4", clip, 10) == measure(clip, clip, 10)
+    assert (measure(tmp_path / "faster.mp4", clip, WHOLE, Goal())
+            == measure(clip, clip, WHOLE, Goal()))
 
 
 def test_a_clip_that_cannot_be_decoded_is_named(tmp_path, clip, make_clip):
     with pytest.raises(StudyError, match="text.mp4: FFmpeg failed"):
-        measure(make_clip(tmp_path / "text.mp4", "text"), clip, 10)
+        measure(make_clip(tmp_path / "text.mp4", "text"), clip, WHOLE, Goal())

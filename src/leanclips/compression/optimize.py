@@ -1,22 +1,44 @@
 """Content-adaptive re-encoding: each clip as small as it gets at a quality target."""
 
+import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from math import log
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from statistics import fmean
+from typing import Protocol
 
-from leanclips.compression.codec import encode_x264
-from leanclips.compression.probe import Probe, probe
-from leanclips.compression.quality import Quality, measure
-from leanclips.compression.search import Trial, best, search
-from leanclips.errors import StudyError
-from leanclips.files import written_aside
+from leanclips.compression.codec import CODECS, Setting, encode
+from leanclips.compression.content import Content, examine
+from leanclips.compression.contract import Facts, broken, facts, unsupported
+from leanclips.compression.prior import Solved, guess, solved
+from leanclips.compression.probe import REPLACE
+from leanclips.compression.quality import (CHROMA_DB_PER_CRF, METRICS, Goal, Quality,
+                                           measure, windows)
+from leanclips.compression.search import HIGHEST, MOST_TRIALS, Scale, Trial, best, search
+from leanclips.errors import ClipError, StudyError
+from leanclips.files import folder_aside, written_aside
 
 LEAST_SAVING = 0.05
-# x264 keeps these as they are, and turns any other into one of them.
-PIXEL_FORMATS = {f"yuv{full}{layout}p{depth}" for layout in (420, 422, 444)
-                 for full, depth in (("", ""), ("j", ""), ("", "10le"))}
+# log(drift) of J-HMDB crops rises by about this much per CRF (0.034 at 23, 0.301 at 43).
+DRIFT_PER_CRF = 0.11
+# What goes into MP4; the rest goes into Matroska.
+IN_MP4 = {"aac", "mp3", "ac3", "eac3", "alac", "flac", "opus", "mov_text"}
+KEPT_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv"}
+
+
+class Drift(Protocol):
+    """How far the features of a network move from one file's frames to another's.
+
+    `fingerprint` names the network and the frames it sees.
+    """
+
+    fingerprint: str
+
+    def __call__(self, source: Path, made: Path) -> float:
+        """The mean cosine distance of the features of the frames, 0 to 2."""
 
 
 class Reason(StrEnum):
@@ -24,89 +46,251 @@ class Reason(StrEnum):
 
     CROP = "crop"
     CONSTANT = "constant"
+    EXTERNAL = "external"
     OPTIMIZED = "optimized"
+    ABOVE = "above-tolerance"
     NO_GAIN = "no-gain"
     UNREACHABLE = "target-unreachable"
     UNSUPPORTED = "unsupported"
+    BROKEN = "contract-broken"
+    UNREADABLE = "unreadable"
+    NOT_VIDEO = "not-video"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An encode on the way: the CRF of each window, its bytes, its worst window's score."""
+
+    crfs: tuple[float, ...]
+    bytes: int
+    quality: float
+
+    def __str__(self) -> str:
+        return f"{round(fmean(self.crfs), 2):g}:{self.bytes}:{self.quality:g}"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a clip: `path` is the delivered file, `trials` every encode on the way.
+    """What became of a clip: `path` is the delivered file, `tries` every encode on the way.
 
-    `quality` is that of the delivered bytes against the source clip; 100 for kept originals.
+    `quality` is that of the delivered bytes against the source clip, perfect for kept originals.
+    `starts` are the first frames of its windows, `crfs` the CRF of each (one: the whole clip).
+    `detail` says more than `reason`, in words. `drift` is the cosine distance of its features.
     """
 
     path: Path
     bytes_in: int
     bytes_out: int
-    crf: float | None
     quality: Quality
-    trials: tuple[Trial, ...]
     reason: Reason
+    crfs: tuple[float, ...] = ()
+    starts: tuple[int, ...] = (0,)
+    tries: tuple[Sample, ...] = ()
+    detail: str = ""
+    drift: float | None = None
+    solved: Solved | None = None
+
+    @property
+    def crf(self) -> float | None:
+        """The mean CRF of its windows; None for a file that was not encoded."""
+        return round(fmean(self.crfs), 2) if self.crfs else None
 
 
-def optimize(source: Path, target: float, destination: Path) -> Outcome:
-    """Deliver `source` at the highest x264 CRF whose file holds `target` (VMAF NEG, worst second).
+def optimize(source: Path, goal: Goal, destination: Path, codec: str | None = None,
+             done: Sequence[Solved] = (), drift: Drift | None = None) -> Outcome:
+    """Deliver `source` at the fewest bytes that hold `goal` in every window of a second.
 
-    The original bytes are delivered, under the suffix of `source`, where re-encoding saves less
-    than 5 %, cannot reach the target, or the format is not supported: `reason` says which.
-    Raises StudyError for a clip that cannot be decoded.
+    `codec` is a name of CODECS; by default the source's own, or H.264 where that is none of
+    them. `done` are clips like it, from which the search learns where to begin. `drift(source,
+    candidate)` measures how far the features of a network move; `goal.drift` makes it a gate.
+
+    The file is delivered in the container of the source, or as MP4 (Matroska where MP4 cannot
+    hold its audio), with the suffix of that. The original bytes are delivered where re-encoding
+    saves less than 5 %, cannot hold the goal, or would lose something: `reason` says which.
+    Raises ClipError for a clip that cannot be decoded whole.
     """
-    facts, size = probe(source), source.stat().st_size
-    if facts.width % 2 or facts.height % 2 or facts.pixels not in PIXEL_FORMATS:
-        return keep(source, destination, (), Reason.UNSUPPORTED)
-    with TemporaryDirectory() as folder:
-        qualities: dict[float, Quality] = {}
-
-        def encode(crf: float) -> Trial:
-            candidate = Path(folder) / f"{crf}.mp4"
-            encode_x264(source, candidate, crf)
-            qualities[crf] = measure(candidate, source, facts.fps)
-            return Trial(crf, candidate.stat().st_size, qualities[crf].worst)
-
-        most = (1 - LEAST_SAVING) * size
-        trials = tuple(search(encode, target,
-                              lambda trial: trial.quality < target and trial.bytes > most))
-        chosen = best(trials, target)
+    content, was, parts = _known(source)
+    if goal.drift is not None and drift is None:
+        raise StudyError("there is no measure of the features' drift", source, "pass one")
+    codec = codec or (was.codec if was.codec in CODECS else "h264")
+    if why := unsupported(was, content.interlaced, codec):
+        return keep(source, destination, Reason.UNSUPPORTED, why)
+    with folder_aside(destination.parent) as folder:
+        path = folder / f"try{suffix_for(source, was, codec)}"
+        tries = _Tries(source, goal, codec, content, parts, path, drift)
+        try:
+            trials = tries.search(done)
+        except ClipError as error:  # it decodes, so it is the encoder or the container
+            return keep(source, destination, Reason.UNSUPPORTED, error.what)
+        learnt = solved(content, trials, goal.tolerance)
+        chosen, most = best(trials), _most(source)
         if chosen is None or chosen.bytes > most:
-            reached = chosen is not None or any(trial.bytes > most for trial in trials)
-            return keep(source, destination, trials,
-                        Reason.NO_GAIN if reached else Reason.UNREACHABLE)
-        deliver(Path(folder) / f"{chosen.crf}.mp4", facts, destination)
-        return Outcome(destination, size, chosen.bytes, chosen.crf, qualities[chosen.crf], trials,
-                       Reason.OPTIMIZED)
+            # The search ends early where the target would take more than `most` bytes.
+            proved = chosen is None and (len(trials) == MOST_TRIALS
+                                         or min(trials[-1].crfs) <= CODECS[codec].lowest)
+            small = all(trial.bytes <= most for trial in trials)
+            reason = Reason.UNREACHABLE if proved and small else Reason.NO_GAIN
+            return keep(source, destination, reason, tries=tries.samples(), learnt=learnt)
+        made = tries.made[trials.index(chosen)]
+        if found := problems(was, made.path, codec):
+            return keep(source, destination, Reason.BROKEN, "; ".join(found),
+                        tries=tries.samples(), learnt=learnt)
+        path = destination.with_suffix(made.path.suffix)
+        os.replace(made.path, path)
+    reason, detail = _why_above(made, goal, codec)
+    if was.codec != codec:
+        detail = "; ".join(filter(None, (f"{was.codec} to {codec}", detail)))
+    return Outcome(path, source.stat().st_size, made.bytes, made.quality, reason, made.crfs,
+                   tuple(part.start for part in parts), tries.samples(), detail,
+                   drift(source, path) if drift and made.drift is None else made.drift, learnt)
 
 
-def constant(source: Path, crf: float, destination: Path) -> Outcome:
-    """Deliver `source` by x264 at this CRF: the control, with nothing adapted to the clip."""
-    facts = probe(source)
-    with TemporaryDirectory() as folder:
-        candidate = Path(folder) / "candidate.mp4"
-        encode_x264(source, candidate, crf)
-        quality = measure(candidate, source, facts.fps)
-        deliver(candidate, facts, destination)
+@dataclass(frozen=True)
+class _Made:
+    path: Path
+    crfs: tuple[float, ...]
+    bytes: int
+    quality: Quality
+    drift: float | None
+
+
+class _Tries:
+    """The encodes of one clip, beside `path`; only those that may be delivered stay there."""
+
+    def __init__(self, source: Path, goal: Goal, codec: str, content: Content,
+                 parts: Sequence[slice], path: Path, drift: Drift | None):
+        self.source, self.goal, self.codec, self.content = source, goal, codec, content
+        self.windows, self.path, self.drift = parts, path, drift
+        self.starts = (tuple(window.start for window in self.windows) if CODECS[codec].zones
+                       else (0,))
+        self.made: list[_Made] = []
+
+    def search(self, done: Sequence[Solved]) -> list[Trial]:
+        codec = CODECS[self.codec]
+        return search(self.encode, len(self.starts), self.goal.tolerance,
+                      guess(self.content, done, codec.first, self.goal.tolerance,
+                            codec.slope),
+                      Scale(codec.lowest, codec.highest, codec.step), _most(self.source))
+
+    def encode(self, crfs: tuple[float, ...]) -> Trial:
+        path = self.path.with_stem(f"{self.path.stem}-{len(self.made)}")
+        encode(self.source, path, Setting(self.codec, crfs, self.starts))
+        quality = measure(path, self.source, self.windows, self.goal)
+        headroom = quality.headroom if len(self.starts) > 1 else (min(quality.headroom),)
+        drift = None
+        if self.drift and self.goal.drift is not None:
+            drift = self.drift(self.source, path)
+            allowed = _drift_room(self.goal.drift, drift)
+            headroom = tuple(min(room, allowed) for room in headroom)
+        made = _Made(path, crfs, path.stat().st_size, quality, drift)
+        held = [other for other in self.made if other.path.exists()]
+        if min(headroom) < 0 or any(other.bytes <= made.bytes for other in held):
+            path.unlink()
+        else:
+            for other in held:
+                other.path.unlink()
+        self.made.append(made)
+        return Trial(crfs, made.bytes, headroom)
+
+    def samples(self) -> tuple[Sample, ...]:
+        return tuple(Sample(made.crfs, made.bytes, made.quality.worst) for made in self.made)
+
+
+def _most(source: Path) -> float:
+    """The bytes that a delivered file may take."""
+    return (1 - LEAST_SAVING) * source.stat().st_size
+
+
+def _drift_room(allowed: float, drift: float) -> float:
+    """How many CRF the features' drift is below what is allowed, about."""
+    return log(allowed / max(drift, 1e-9)) / DRIFT_PER_CRF if allowed else -HIGHEST
+
+
+def _why_above(made: _Made, goal: Goal, codec: str) -> tuple[Reason, str]:
+    """The reason of a delivered encode: within the tolerance, or what keeps it above."""
+    metric = METRICS[goal.metric]
+    if made.quality.worst <= goal.target + metric.tolerance:
+        return Reason.OPTIMIZED, ""
+    rooms = {"": metric.headroom(made.quality.worst, goal.target),
+             "held up by its colours": (made.quality.chroma - goal.chroma) / CHROMA_DB_PER_CRF}
+    if goal.drift is not None:
+        rooms["held up by the features"] = _drift_room(goal.drift, made.drift)
+    if least := min(rooms, key=rooms.get):
+        return Reason.ABOVE, least
+    if max(made.crfs) >= CODECS[codec].highest:
+        return Reason.ABOVE, "at the highest CRF"
+    return Reason.ABOVE, "no CRF nearer to the target was found"
+
+
+def _known(source: Path) -> tuple[Content, Facts, list[slice]]:
+    """What a clip shows, what it holds, and its windows of frames."""
+    content = examine(source)
+    if content.damaged or not content.times:
+        raise ClipError("the clip is cut short or damaged", source, REPLACE)
+    return content, facts(source, content), windows(content.times, content.cuts)
+
+
+def suffix_for(source: Path, was: Facts, codec: str) -> str:
+    """The suffix of a re-encoded file: the source's own where that container is kept."""
+    if source.suffix.lower() == ".m4v" and codec != "h264":  # FFmpeg's takes no other
+        return ".mp4"
+    if source.suffix.lower() in KEPT_SUFFIXES:
+        return source.suffix
+    return ".mp4" if all(track.codec in IN_MP4 for track in was.tracks) else ".mkv"
+
+
+def problems(was: Facts, made: Path, codec: str) -> list[str]:
+    """What breaks the contract in the file `made`, in words; it is decoded from end to end."""
+    try:
+        content = examine(made)
+        return broken(was, facts(made, content), codec) + ["damaged frames"] * content.damaged
+    except ClipError as error:
+        return [error.what]
+
+
+def constant(source: Path, crf: float, destination: Path, goal: Goal = Goal()) -> Outcome:
+    """Deliver `source` by x264 at this CRF: the control, with nothing adapted to the clip.
+
+    StudyError where it would lose something.
+    """
+    _, was, parts = _known(source)
+    with folder_aside(destination.parent) as folder:
+        candidate = folder / "candidate.mp4"
+        encode(source, candidate, Setting("h264", (crf,)))
+        quality = measure(candidate, source, parts, goal)
+        if found := problems(was, candidate, "h264"):
+            raise StudyError(f"the re-encoded file breaks the contract ({'; '.join(found)})",
+                             source, "please report this clip; it was not replaced")
+        os.replace(candidate, destination)
     size = destination.stat().st_size
-    return Outcome(destination, source.stat().st_size, size, crf, quality,
-                   (Trial(crf, size, quality.worst),), Reason.CONSTANT)
+    return Outcome(destination, source.stat().st_size, size, quality, Reason.CONSTANT, (crf,),
+                   tries=(Sample((crf,), size, quality.worst),))
 
 
-def keep(source: Path, destination: Path, trials: tuple[Trial, ...], reason: Reason) -> Outcome:
-    """Deliver the original bytes."""
-    path = destination.with_suffix(source.suffix)
+def external(source: Path, made: Path, destination: Path, goal: Goal = Goal()) -> Outcome:
+    """Deliver `made`, another tool's encode of `source`, as it is.
+
+    ClipError where it breaks the contract; its codec is free.
+    """
+    _, was, parts = _known(source)
+    now = facts(made)
+    if found := problems(was, made, now.codec):
+        raise ClipError(f"the file does not keep what its source is ({'; '.join(found)})", made,
+                        "encode it again without changing that")
+    quality = measure(made, source, parts, goal)
+    path = destination.with_suffix(made.suffix)
+    with written_aside(path) as aside:
+        shutil.copyfile(made, aside)
+    return Outcome(path, source.stat().st_size, path.stat().st_size, quality, Reason.EXTERNAL)
+
+
+def keep(source: Path, destination: Path, reason: Reason, detail: str = "",
+         tries: tuple[Sample, ...] = (), learnt: Solved | None = None) -> Outcome:
+    """Deliver the original bytes, under the suffix of `source`."""
+    whole_name = destination.stem == source.name  # clip.avi.x: the suffix is there already
+    path = destination.with_suffix("" if whole_name else source.suffix)
     with written_aside(path) as aside:
         shutil.copyfile(source, aside)
     size = source.stat().st_size
-    return Outcome(path, size, size, None, Quality(100.0, 100.0), trials, reason)
-
-
-def deliver(candidate: Path, source: Probe, destination: Path) -> None:
-    """Put `candidate` in place once it is seen to have the frames and size of its source."""
-    made = probe(candidate)
-    for what in ("frames", "width", "height"):
-        if getattr(made, what) != getattr(source, what):
-            raise StudyError(f"the re-encoded file has another number of {what} "
-                             f"({getattr(made, what)}, not {getattr(source, what)})", destination,
-                             "please report this clip; it was not replaced")
-    with written_aside(destination) as aside:
-        shutil.copyfile(candidate, aside)
+    return Outcome(path, size, size, Quality(100.0, 100.0), reason, tries=tries, detail=detail,
+                   solved=learnt)

@@ -1,14 +1,15 @@
 """What a video file holds: size, frames, times. Read with PyAV, without decoding where safe."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 
-from leanclips.errors import StudyError
+from leanclips.errors import ClipError
 
 # One packet is one shown frame. Elsewhere packets may hold none (VP9's and AV1's hidden
 # frames) or a packed pair (MPEG-4 in AVI), so the frames are decoded and counted.
@@ -35,10 +36,10 @@ class Probe:
     pixels: str
 
 
-def probe(path: Path, whole: bool = False) -> Probe:
+def probe(path: Path, whole: bool = False, least: int = 2) -> Probe:
     """Probe `path`; `whole` decodes every frame, which finds damage that packets do not show.
 
-    StudyError where the file cannot be read, holds no video or has fewer than two frames.
+    StudyError where the file cannot be read, holds no video or has fewer than `least` frames.
     """
     frames, packets, times, ends = 0, 0, [], []
     first, damaged = None, False
@@ -61,11 +62,11 @@ def probe(path: Path, whole: bool = False) -> Probe:
         fps = float(stream.average_rate or stream.guessed_rate or 0)
         time_base, codec = stream.time_base, stream.codec_context.name
     if damaged:
-        raise StudyError("the clip is cut short or damaged", path, REPLACE)
+        raise ClipError("the clip is cut short or damaged", path, REPLACE)
     if first is None or frames == 0:
-        raise StudyError("the clip holds no frame", path, REPLACE)
-    if frames == 1:
-        raise StudyError("the clip has one frame only and needs at least 2", path,
+        raise ClipError("the clip holds no frame", path, REPLACE)
+    if frames < least:
+        raise ClipError(f"the clip has one frame only and needs at least {least}", path,
                          "remove it from clips.csv or replace it")
     seconds = float((max(ends) - min(times)) * time_base) if len(times) == frames else 0.0
     rotation = int(first.rotation) % 360
@@ -87,24 +88,31 @@ def timestamps(path: Path) -> np.ndarray:
     if not safe or None in times:
         with opened(path) as (container, stream):
             times = [frame.pts for frame in container.decode(stream)]
-    if None in times:  # No times at all (a raw stream): the stated rate is all there is.
-        return np.arange(len(times)) / float(rate)
-    ticks = np.sort(np.array(times, dtype=np.int64))
-    return (ticks - ticks[:1]) * float(time_base)
+    return since_first(times, time_base, rate)
+
+
+def since_first(ticks: Sequence[int | None], time_base: Fraction, rate: Fraction) -> np.ndarray:
+    """Seconds of frames shown at these ticks, ascending, the first at 0: shape (frames,)."""
+    if None in ticks:  # No times at all (a raw stream): the stated rate is all there is.
+        return np.arange(len(ticks)) / float(rate)
+    ascending = np.sort(np.array(ticks, dtype=np.int64))
+    return (ascending - ascending[:1]) * float(time_base)
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
     """The file and its video stream; whatever FFmpeg cannot read becomes a StudyError."""
     if not path.is_file():
-        raise StudyError("the clip is missing", path, "restore it or remove it from clips.csv")
+        raise ClipError("the clip is missing", path, "restore it or remove it from clips.csv")
     if path.stat().st_size == 0:
-        raise StudyError("the clip is empty (0 bytes)", path, REPLACE)
+        raise ClipError("the clip is empty (0 bytes)", path, REPLACE)
     try:
         with av.open(str(path)) as container:
             stream = container.streams.best("video")
             if stream is None:
-                raise StudyError("the file holds no video", path, REPLACE)
+                raise ClipError("the file holds no video", path, REPLACE)
+            if stream.codec_context is None:
+                raise ClipError("the clip is of an unknown format", path, REPLACE)
             yield container, stream
     except av.error.FFmpegError as error:
-        raise StudyError(f"the clip cannot be read ({error.strerror})", path, REPLACE) from None
+        raise ClipError(f"the clip cannot be read ({error.strerror})", path, REPLACE) from None

@@ -1,92 +1,249 @@
-"""The search for the highest CRF that holds a quality target. Pure arithmetic: no video here."""
+"""The search for the CRFs that hold a target at the fewest bytes. Pure arithmetic: no video here.
+
+Quality comes as *headroom*: about how many CRF an encode is above its target (quality.py). Over
+CRF it is nearly a straight line of slope -1, so a secant step lands close.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import log
+from operator import le
+from statistics import fmean, median
 
-# logit(VMAF NEG/100) falls by about this much per CRF (measured on seven segments, R² ≥ 0.993).
-SLOPE = -0.128
-# The bytes of a set halve about every 6 CRF.
+# The bytes of a clip or a set halve about every 6 CRF.
 HALVING = -log(2) / 6
-FIRST_CRF = 20.0
-LOWEST_CRF, HIGHEST_CRF = 1.0, 51.0
-STEP = 0.1
-TOLERANCE = 0.5
-MOST_TRIALS = 8
+SLOPE = -1.0
+USUAL_CRF = 20.0
+GAINS = (1.0, -0.03, -0.05)
+MOST_TRIALS = 6
+DAMPING = 0.6
+CLOSE = 0.6  # CRF: nearer to where it held the target before, a window goes back there
+SPREAD = 4.0  # a window's CRF stays this near to the median one
+CAREFUL_FROM = 3  # trials
+CAUTION = 0.7
+LAST_CAUTION = 2.0
+WORTH_A_TRY = 0.01  # share of the bytes that another encode has to promise
+FIRST_OF_SET = 20.0
+LOWEST, HIGHEST = 1.0, 51.0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The CRFs that may be tried."""
+
+    lowest: float = LOWEST
+    highest: float = HIGHEST
+    step: float = 0.1
+
+    def at(self, crf: float) -> float:
+        """The nearest CRF on the scale."""
+        return min(max(round(round(crf / self.step) * self.step, 4), self.lowest), self.highest)
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What is known before the first encode: the CRF to begin with, headroom per CRF near the
+    target, and how many CRF the first encode's headroom is worth (see `step`).
+    """
+
+    crf: float
+    slope: float = SLOPE
+    gains: tuple[float, ...] = GAINS
+
+    def step(self, crf: float, headroom: float, tolerance: float) -> float:
+        """From the first encode's CRF and headroom, the CRF at the middle of the tolerance.
+
+        Headroom over CRF bends: far from the target, and at another CRF, it is worth another
+        step. Kept between half and twice the straight one.
+        """
+        terms = step_terms(crf, headroom, tolerance)
+        step = sum(gain * term for gain, term in zip(self.gains, terms, strict=True))
+        low, high = sorted((terms[0] / 2, terms[0] * 2))
+        return crf + min(max(step, low), high)
+
+
+def step_terms(crf: float, headroom: float, tolerance: float) -> tuple[float, float, float]:
+    """What a step is made of: the way to go in headroom, its square, and it times the CRF."""
+    way = headroom - tolerance / 2
+    return way, way * way, way * (crf - USUAL_CRF)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One encode of a clip: its CRF, its size and its worst-second quality (0 to 100)."""
+    """One encode: the CRF of each window, the file's size, and the headroom of each window."""
 
-    crf: float
+    crfs: tuple[float, ...]
     bytes: int
-    quality: float
+    headroom: tuple[float, ...]
+
+    @property
+    def worst(self) -> float:
+        """At zero or above, the encode holds the target."""
+        return min(self.headroom)
 
 
-def logit(quality: float) -> float:
-    """log(q / (100 - q)), with the ends of the scale kept finite."""
-    share = min(max(quality / 100, 1e-4), 1 - 1e-4)
-    return log(share / (1 - share))
+def search(encode: Callable[[tuple[float, ...]], Trial], windows: int, tolerance: float,
+           guess: Guess, scale: Scale, most: float) -> list[Trial]:
+    """Encode until the worst window is in [0, tolerance] and no other one has much to give.
 
-
-def next_crf(trials: Sequence[Trial], target: float) -> float | None:
-    """The CRF to try next, or None when no CRF on the grid is left between the brackets.
-
-    A secant step in logit space through the two trials nearest to the target, aimed at the
-    middle of [target, target + TOLERANCE] and kept inside the bracket: above every CRF that
-    held the target, below every CRF that missed it. A curve that the secant cannot follow
-    (flat at the top of the scale, say) is bracketed by an end of the scale, then halved.
-    """
-    if not trials:
-        return FIRST_CRF
-    low = max((trial.crf for trial in trials if trial.quality >= target), default=None)
-    missed = [trial.crf for trial in trials
-              if trial.quality < target and (low is None or trial.crf > low)]
-    high = min(missed, default=None)
-    first = LOWEST_CRF if low is None else low + STEP
-    last = HIGHEST_CRF if high is None else high - STEP
-    if first > last + 1e-9:
-        return None
-    aim = logit(target + TOLERANCE / 2)
-    near = sorted(reversed(trials), key=lambda trial: abs(logit(trial.quality) - aim))[:2]
-    crf = near[0].crf + (aim - logit(near[0].quality)) / _slope(near)
-    if len(trials) > 4:
-        crf = first if low is None else last if high is None else (low + high) / 2
-    return round(min(max(crf, first), last) / STEP) * STEP
-
-
-def _slope(near: Sequence[Trial]) -> float:
-    """Logit per CRF through two trials, the prior where they say nothing plausible."""
-    if len(near) == 2 and near[0].crf != near[1].crf:
-        slope = (logit(near[1].quality) - logit(near[0].quality)) / (near[1].crf - near[0].crf)
-        if 4 * SLOPE < slope < SLOPE / 4:
-            return slope
-    return SLOPE
-
-
-def search(encode: Callable[[float], Trial], target: float,
-           hopeless: Callable[[Trial], bool] = lambda trial: False) -> list[Trial]:
-    """Encode until a trial lies in [target, target + TOLERANCE], or none can do better.
-
-    `hopeless(trial)` ends the search early (a trial that misses the target and saves nothing).
-    Returns every trial, in order; `best` picks from them. At most MOST_TRIALS encodes.
+    `encode` takes the CRF of each of the `windows`. The search ends early where the clip cannot
+    get to `most` bytes. Returns every trial, in order; `best` picks from them.
     """
     trials: list[Trial] = []
-    while len(trials) < MOST_TRIALS:
-        crf = next_crf(trials, target)
-        if crf is None:
+    crfs = (scale.at(guess.crf),) * windows
+    while len(trials) < MOST_TRIALS and crfs not in [trial.crfs for trial in trials]:
+        trials.append(encode(crfs))
+        if _hopeless(trials[-1], tolerance, guess.slope, scale, most):
             break
-        trials.append(encode(round(crf, 2)))
-        if target <= trials[-1].quality <= target + TOLERANCE or hopeless(trials[-1]):
+        crfs = next_crfs(trials, tolerance, guess, scale)
+        if 0 <= trials[-1].worst <= tolerance and _promise(trials[-1], crfs) < WORTH_A_TRY:
             break
     return trials
 
 
-def best(trials: Sequence[Trial], target: float) -> Trial | None:
-    """The smallest trial that holds the target."""
-    held = [trial for trial in trials if trial.quality >= target]
-    return min(held, key=lambda trial: (trial.bytes, -trial.crf), default=None)
+def best(trials: Sequence[Trial]) -> Trial | None:
+    """The smallest trial that holds the target in every window."""
+    held = [trial for trial in trials if trial.worst >= 0]
+    return min(held, key=lambda trial: trial.bytes, default=None)
+
+
+def _hopeless(trial: Trial, tolerance: float, slope: float, scale: Scale, most: float) -> bool:
+    """Whether the clip will not get to `most` bytes: at its target it takes more, about.
+
+    The doubt grows with the distance to the target, and where zones save on top of that. A
+    target that seems out of reach is tried at the end of the scale.
+    """
+    room = (fmean(trial.headroom) - tolerance / 2) / -slope
+    if min(trial.crfs) + room < scale.lowest < min(trial.crfs):
+        return False
+    doubt = (1.03 if len(trial.headroom) == 1 else 1.1) * 2 ** (abs(room) / 12)
+    return trial.bytes * 2 ** (-room / 6) > doubt * most
+
+
+def _promise(trial: Trial, crfs: Sequence[float]) -> float:
+    """The share of its bytes that `crfs` would save, about."""
+    return 1 - fmean(2 ** ((was - now) / 6) for was, now in zip(trial.crfs, crfs, strict=True))
+
+
+def next_crfs(trials: Sequence[Trial], tolerance: float, guess: Guess,
+              scale: Scale) -> tuple[float, ...]:
+    """The CRF of each window for the next encode.
+
+    A zone's quantizers leave the other windows' quality alone but for what is predicted across
+    the border, so each window has a curve of its own. What one goes up beyond the others is
+    damped, and a CRF more than SPREAD above the median is drawn down to it.
+    """
+    curves = [[(trial.crfs[n], trial.headroom[n]) for trial in trials]
+              for n in range(len(trials[0].crfs))]
+    if len(curves) == 1:
+        return (next_crf(curves[0], tolerance, guess, scale),)
+    # One window may be a little too good, not all of them.
+    least = tolerance * (2 if trials[-1].worst <= tolerance else 1)
+    steps = [_next_in_zone(points, tolerance, least, guess, scale) - points[-1][0]
+             for points in curves]
+    shared = max(min(steps), 0)  # what every window may go up
+    wanted = [points[-1][0] + (step if step < shared else shared + DAMPING * (step - shared))
+              for points, step in zip(curves, steps, strict=True)]
+    if trials[-1].worst < 0 and len(trials) >= CAREFUL_FROM:
+        wanted = _carefully(trials, wanted, tolerance, guess.slope)
+    most = median(wanted) + SPREAD
+    return tuple(scale.at(min(crf, most)) for crf in wanted)
+
+
+def _carefully(trials: Sequence[Trial], wanted: Sequence[float], tolerance: float,
+               slope: float) -> Sequence[float]:
+    """`wanted` lowered so far that a surprise like the last one misses in no window.
+
+    With many windows one after the other misses by chance, until the encodes are used up. Stays
+    at an encode that held where that would be no smaller.
+    """
+    held = best(trials)
+    last_chance = held is None and len(trials) == MOST_TRIALS - 1
+    least = (LAST_CAUTION if last_chance else CAUTION) * (tolerance / 2 - trials[-1].worst)
+    safe = [min(crf, was + (room - least) / -slope) for crf, was, room
+            in zip(wanted, trials[-1].crfs, trials[-1].headroom, strict=True)]
+    return held.crfs if held and all(map(le, safe, held.crfs)) else safe
+
+
+def next_crf(points: Sequence[tuple[float, float]], tolerance: float, guess: Guess,
+             scale: Scale) -> float:
+    """The CRF to try next, from (CRF, headroom) of the trials: a secant step.
+
+    It aims at the middle of [0, tolerance], kept inside the bracket: above every CRF that held
+    the target, below every one that missed it. A curve that steps on one side cannot follow
+    (flat at the top of the scale, say) is bracketed by an end of the scale. Stays at the best
+    where no CRF is left between the brackets.
+    """
+    if 0 <= points[-1][1] <= tolerance:
+        return points[-1][0]
+    low = max((point for point in points if point[1] >= 0), default=None)
+    high = min((point for point in points if point[1] < 0 and (low is None or point > low)),
+               default=None)
+    first = scale.lowest if low is None else low[0] + scale.step
+    last = scale.highest if high is None else high[0] - scale.step
+    if first > last + 1e-9:
+        return scale.lowest if low is None else low[0]
+    if low is not None and high is not None:
+        crf = _between(points, low, high, tolerance / 2)
+    elif len(points) > 4:
+        crf = first if low is None else last
+    else:
+        crf = _secant(points, tolerance / 2, tolerance, guess)
+    return scale.at(min(max(crf, first), last))
+
+
+def _between(points: Sequence[tuple[float, float]], low: tuple[float, float],
+             high: tuple[float, float], aim: float) -> float:
+    """Where the line through both ends of the bracket meets `aim` (the Illinois method).
+
+    An end that stays while the other moves twice counts half, so that it moves too.
+    """
+    above, below = low[1] - aim, aim - high[1]
+    if len(points) > 2:
+        above *= 0.5 if low not in points[-2:] else 1
+        below *= 0.5 if high not in points[-2:] else 1
+    if above <= 0:  # the held end is below the aim already: half of what is left
+        return (low[0] + high[0]) / 2
+    return low[0] + (high[0] - low[0]) * above / (above + below)
+
+
+def _next_in_zone(points: Sequence[tuple[float, float]], tolerance: float, least: float,
+                  guess: Guess, scale: Scale) -> float:
+    """A secant step for one window among others, whose quality their CRFs move a little too.
+
+    Up not at all below `least`, and half the way at most to where it missed the target; down
+    for sure: well into the tolerance, or back to where the window held the target before.
+    """
+    crf, headroom = points[-1]
+    if headroom > least:
+        missed = [at for at, room in points if at > crf and room < 0]
+        return min([_secant(points[-2:], tolerance / 2, tolerance, guess),
+                    *((crf + at) / 2 for at in missed)])
+    if headroom >= 0:
+        return crf
+    held = max((point for point in points if point[0] < crf and point[1] >= 0), default=None)
+    if held and crf - held[0] <= CLOSE:
+        return held[0]
+    if held and len(points) > 1:
+        return min(_between(points, held, points[-1], tolerance * 0.7), crf - 2 * scale.step)
+    return min(_secant(points[-2:], tolerance * 0.7, tolerance, guess), crf - 2 * scale.step)
+
+
+def _secant(points: Sequence[tuple[float, float]], aim: float, tolerance: float,
+            guess: Guess) -> float:
+    """Where the line through the two points nearest to `aim` meets it; a guess from one point."""
+    if len(points) == 1:
+        return guess.step(*points[0], tolerance) + (tolerance / 2 - aim) / -guess.slope
+    near = sorted(reversed(points), key=lambda point: abs(point[1] - aim))[:2]
+    return near[0][0] + (aim - near[0][1]) / _slope(near, guess.slope)
+
+
+def _slope(near: Sequence[tuple[float, float]], expected: float) -> float:
+    """Headroom per CRF through two points, kept within four times the expected one."""
+    if near[0][0] == near[1][0]:
+        return expected
+    slope = (near[1][1] - near[0][1]) / (near[1][0] - near[0][0])
+    return min(max(slope, 4 * expected), expected / 4)
 
 
 def next_crf_for_bytes(trials: Sequence[tuple[float, int]], wanted: int) -> float:
@@ -96,15 +253,15 @@ def next_crf_for_bytes(trials: Sequence[tuple[float, int]], wanted: int) -> floa
     nearest to the goal, kept between the trials on either side of it.
     """
     if not trials:
-        return FIRST_CRF
+        return FIRST_OF_SET
     near = sorted(trials, key=lambda trial: abs(log(trial[1] / wanted)))[:2]
     slope = HALVING
     if len(near) == 2 and near[0][0] != near[1][0]:
         secant = log(near[1][1] / near[0][1]) / (near[1][0] - near[0][0])
         slope = secant if 4 * HALVING < secant < HALVING / 4 else HALVING
     crf = near[0][0] + log(wanted / near[0][1]) / slope
-    low = max((crf for crf, total in trials if total >= wanted), default=LOWEST_CRF)
-    high = min((crf for crf, total in trials if total < wanted), default=HIGHEST_CRF)
+    low = max((crf for crf, total in trials if total >= wanted), default=LOWEST)
+    high = min((crf for crf, total in trials if total < wanted), default=HIGHEST)
     if not low <= crf <= high:
         crf = (low + high) / 2
     return round(crf, 2)

@@ -1,0 +1,168 @@
+"""A whole folder: every video in it made as small as it gets, the rest copied, all reported."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from leanclips.clips import VIDEO_SUFFIXES
+from leanclips.compression.batch import Made, Task, make_all
+from leanclips.compression.codec import ffmpeg_version
+from leanclips.compression.optimize import KEPT_SUFFIXES, Drift, Outcome
+from leanclips.compression.quality import Goal
+from leanclips.errors import StudyError
+from leanclips.files import only_one, write_text
+from leanclips.records import TREE_REPORT, versions, write_csv
+
+# Video files beyond those of a study's clips.
+SUFFIXES = VIDEO_SUFFIXES | {".wmv", ".flv", ".ts", ".m2ts", ".mts", ".3gp", ".ogv", ".vob"}
+RECORDS = ".leanclips"
+REPORTS = ("report.csv", "report.json")
+WHOLE = ("frames", "width", "height", "windows")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What became of a tree: its reports and their totals."""
+
+    report: Path
+    files: int
+    bytes_in: int
+    bytes_out: int
+    reasons: dict[str, int]
+
+
+def optimize_tree(source: Path, destination: Path, goal: Goal, jobs: int,
+                  codec: str | None = None, drift: Drift | None = None) -> Summary:
+    """Optimize the file or tree `source` into the folder `destination`.
+
+    The same tree results: videos re-encoded or, with a reason, kept; other files copied.
+    report.csv has a row for each file, report.json every window and every encode as well.
+    Finished files are known by their content and not made again. Raises StudyError for folders
+    that cannot be used; a file that cannot be read is kept and reported.
+    """
+    files = _files(source, destination)
+    with only_one(destination / RECORDS / "lock", destination):
+        return _optimize_tree(files, source, destination, goal, jobs, codec, drift)
+
+
+def _optimize_tree(files: Sequence[Path], source: Path, destination: Path, goal: Goal,
+                   jobs: int, codec: str | None, drift: Drift | None) -> Summary:
+    root = source if source.is_dir() else source.parent
+    tasks = _tasks(files, root, destination, ("optimize", goal, codec), drift)
+    made = make_all(tasks, jobs, "optimize")
+    names = [file.relative_to(root).as_posix() for file in files]
+    table = pd.DataFrame([_row(name, destination, one)
+                          for name, one in zip(names, made, strict=True)],
+                         columns=list(TREE_REPORT))
+    table = table.astype({name: "Int64" for name in WHOLE})
+    write_csv(destination / "report.csv", table)
+    write_text(destination / "report.json", json.dumps(
+        _details(names, made, goal, codec, drift), indent=1) + "\n")
+    return Summary(destination / "report.csv", len(files), int(table["bytes_in"].sum()),
+                   int(table["bytes_out"].sum()), dict(Counter(table["reason"])))
+
+
+def _files(source: Path, destination: Path) -> list[Path]:
+    if not source.exists():
+        raise StudyError("there is no such file or folder", source, "name the clips to optimize")
+    if destination.is_file():
+        raise StudyError("is a file", destination, "name a folder for the optimized clips")
+    inner, outer = destination.resolve(), source.resolve()
+    if inner == outer or outer in inner.parents or (source.is_file() and inner == outer.parent):
+        raise StudyError("the optimized clips would lie among their sources", destination,
+                         "name a folder outside the source")
+    if source.is_file():
+        return [source]
+    files = sorted(_walk(source))
+    if not files:
+        raise StudyError("the folder holds no file", source, "name the folder of the clips")
+    for name in REPORTS:
+        if source / name in files:
+            raise StudyError("has the name of a report that is written beside the clips",
+                             source / name, "rename it")
+    return files
+
+
+def _walk(source: Path) -> Iterator[Path]:
+    """Every file below, symbolic links followed, each folder once; not leanclips' own."""
+    seen = set()
+    for name, folders, files in os.walk(source, followlinks=True):
+        here = Path(name)
+        if here.resolve() in seen:
+            folders.clear()
+            continue
+        seen.add(here.resolve())
+        folders[:] = [folder for folder in folders
+                      if folder != RECORDS and not folder.startswith(".aside-")]
+        yield from (here / file for file in files if (here / file).is_file())
+
+
+def _tasks(files: Sequence[Path], root: Path, destination: Path, how: tuple,
+           drift: Drift | None) -> list[Task]:
+    """A task for each file. Of two that might end in one (a.avi, a.mp4), both keep their names
+    whole and what is delivered may add a suffix (a.avi.mp4).
+    """
+    stems = Counter(file.with_suffix("") for file in files if file.suffix.lower() in SUFFIXES)
+    sources, tasks = {file.resolve() for file in files}, []
+    for file in files:
+        name = file.relative_to(root)
+        video = file.suffix.lower() in SUFFIXES
+        alone = (not video or stems[file.with_suffix("")] == 1
+                 or file.suffix.lower() in KEPT_SUFFIXES)
+        if not alone and any(file.with_name(file.name + suffix) in files
+                             for suffix in (".mp4", ".mkv")):
+            raise StudyError("would be delivered under the name of another file", file,
+                             "rename one of them")
+        place = destination / (name if alone else f"{name}{file.suffix}")
+        made = (place, place.with_suffix(".mp4"), place.with_suffix(".mkv")) if video else (place,)
+        if any(path.resolve() in sources for path in made):
+            raise StudyError("would be delivered in place of a source", file,
+                             "name another folder for the optimized clips")
+        record = destination / RECORDS / f"{name}.json"
+        tasks.append(Task(file, place, record, how if video else ("copy",),
+                          drift if video else None, lenient=True))
+    return tasks
+
+
+def _row(name: str, destination: Path, made: Made) -> tuple:
+    outcome, facts = made.outcome, made.facts
+    shown = ((None,) * 5 if facts is None else
+             (round(facts.seconds, 4), facts.frames, facts.width, facts.height,
+              round(facts.fps, 4)))
+    quality = outcome.quality
+    scores = ((quality.worst, quality.mean, quality.chroma, len(quality.windows))
+              if outcome.crfs else (None,) * 4)
+    return (name, outcome.path.relative_to(destination).as_posix(), *shown, outcome.bytes_in,
+            outcome.bytes_out, outcome.crf, *scores, outcome.drift, len(outcome.tries),
+            str(outcome.reason), outcome.detail, made.sha256_in, made.sha256)
+
+
+def _details(names: Sequence[str], made: Sequence[Made], goal: Goal, codec: str | None,
+             drift: Drift | None) -> dict:
+    return {
+        "goal": asdict(goal), "codec": codec or "as the source",
+        "features": drift and drift.fingerprint,
+        "versions": versions() | {"ffmpeg": ffmpeg_version(), "vmaf model": "vmaf_v0.6.1neg"},
+        "files": [{
+            "file": name, "sha256_in": one.sha256_in, "sha256": one.sha256,
+            "bytes_in": one.outcome.bytes_in, "bytes_out": one.outcome.bytes_out,
+            "reason": str(one.outcome.reason), "detail": one.outcome.detail,
+            "drift": one.outcome.drift,
+            "windows": [{"first_frame": start, "crf": crf, "quality": score}
+                        for start, crf, score in zip(
+                            one.outcome.starts, _each(one.outcome), one.outcome.quality.windows,
+                            strict=True)] if one.outcome.crfs else [],
+            "encodes": [asdict(sample) for sample in one.outcome.tries],
+        } for name, one in zip(names, made, strict=True)],
+    }
+
+
+def _each(outcome: Outcome) -> tuple[float, ...]:
+    """The CRF of each window."""
+    many = len(outcome.starts) if len(outcome.crfs) == 1 else 1
+    return outcome.crfs * many

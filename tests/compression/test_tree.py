@@ -1,0 +1,336 @@
+"""A whole folder: nothing lost, nothing half-written, each file with its reason."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+from leanclips.compression.contract import broken, facts
+from leanclips.compression.quality import Goal
+from leanclips.compression.tree import optimize_tree
+from leanclips.errors import StudyError
+from leanclips.files import file_sha256
+from leanclips.records import TREE_REPORT
+
+GOAL = Goal(80)
+BUSY = "testsrc2=s=128x96:r={},noise=alls=8"
+
+
+def report(folder):
+    """The rows of report.csv by file."""
+    return pd.read_csv(folder / "report.csv", keep_default_na=False, na_values=[""]).set_index(
+        "file")
+
+
+def contents(folder, but=()):
+    """Hash of every file below a folder, records left out."""
+    return {path.relative_to(folder).as_posix(): file_sha256(path)
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and path.name not in but and ".leanclips" not in path.parts}
+
+
+@pytest.fixture(scope="session")
+def torture(tmp_path_factory, make_clip, ffmpeg):
+    """A tree of everything that may come along."""
+    root = tmp_path_factory.mktemp("torture")
+    make_clip(root / "plain.mp4", frames=30, size=(128, 96))
+    make_clip(root / "deep" / "er" / "plain.mp4", frames=30, size=(128, 96), seed=1)
+    make_clip(root / "vfr.mp4", "vfr", frames=24, size=(128, 96))
+    make_clip(root / "odd.avi", "odd", frames=12)
+    make_clip(root / "rotated.mp4", "rotated", frames=24, size=(128, 96))
+    make_clip(root / "old.avi", "mpeg4", frames=24, size=(128, 96))
+    make_clip(root / "old.mp4", frames=24, size=(128, 96), seed=2)  # beside old.avi
+    make_clip(root / "one.mp4", "one_frame", size=(128, 96))
+    make_clip(root / "two.mp4", frames=2, size=(128, 96))
+    make_clip(root / "cut.mp4", "truncated", frames=30, size=(128, 96))
+    make_clip(root / "empty.mp4", "empty")
+    make_clip(root / "text.mp4", "text")
+    make_clip(root / "with space & ünïcode '‘“.mp4", frames=24, size=(128, 96), seed=3)
+    (root / "labels.csv").write_text("clip,label\n")
+    pictures = ["-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "veryfast"]
+    ffmpeg("-f", "lavfi", "-i", BUSY.format(25), "-frames:v", 60, *pictures, "-bf", 3, "-g", 20,
+           "-x264-params", "open-gop=1", "-crf", 15, root / "open-gop.mp4")
+    (root / "words.srt").write_text("1\n00:00:00,200 --> 00:00:00,900\nHello\n")
+    ffmpeg("-f", "lavfi", "-i", BUSY.format(25), "-f", "lavfi", "-i", "sine", "-i",
+           root / "words.srt", "-t", 1.2, *pictures, "-crf", 15, "-c:a", "aac", "-c:s", "srt",
+           root / "subtitled.mkv")
+    for name, source in (("black", "color=black:s=128x96:r=25"), ("still", "smptebars=s=128x96"),
+                         ("noise", "color=gray:s=128x96:r=25,noise=alls=100:allf=t")):
+        ffmpeg("-f", "lavfi", "-i", source, "-frames:v", 24, *pictures, "-crf", 10,
+               root / f"{name}.mp4")
+    for name, rate in (("film", "24000/1001"), ("ntsc", "30000/1001")):
+        ffmpeg("-f", "lavfi", "-i", BUSY.format(rate), "-frames:v", 24, *pictures, "-crf", 15,
+               root / f"{name}.mp4")
+    return root
+
+
+@pytest.fixture(scope="session")
+def optimized(torture, tmp_path_factory):
+    """The tree, optimized."""
+    out = tmp_path_factory.mktemp("optimized") / "out"
+    return out, optimize_tree(torture, out, GOAL, 2)
+
+
+def test_every_file_comes_out_and_is_reported(torture, optimized):
+    out, summary = optimized
+    table = report(out)
+    assert ("file", *table.columns) == TREE_REPORT
+    assert set(table.index) == set(contents(torture))
+    made = contents(out, ("report.csv", "report.json"))
+    assert set(table["delivered"]) == set(made)
+    assert summary.files == len(table) == sum(summary.reasons.values())
+    for name, row in table.iterrows():
+        assert file_sha256(torture / name) == row["sha256_in"]
+        assert made[row["delivered"]] == row["sha256"]
+        assert (out / row["delivered"]).stat().st_size == row["bytes_out"] <= row["bytes_in"]
+
+
+@pytest.mark.parametrize("name, reason, detail", [
+    ("odd.avi", "unsupported", "odd size 65x49"),
+    ("cut.mp4", "unreadable", "the clip cannot be read"),
+    ("empty.mp4", "unreadable", "the clip is empty"),
+    ("text.mp4", "unreadable", "the clip cannot be read"),
+    ("labels.csv", "not-video", ""),
+    ("words.srt", "not-video", "")])
+def test_what_cannot_be_optimized_is_kept_and_says_why(torture, optimized, name, reason, detail):
+    row = report(optimized[0]).loc[name]
+    assert row["reason"] == reason and str(row["detail"]).startswith(detail or "nan")
+    assert row["sha256"] == row["sha256_in"] and row["delivered"] == name
+
+
+def test_what_is_re_encoded_keeps_the_contract_and_its_target(torture, optimized):
+    table = report(optimized[0])
+    done = table[table["reason"].isin(["optimized", "above-tolerance"])]
+    assert {"plain.mp4", "deep/er/plain.mp4", "vfr.mp4", "rotated.mp4", "old.avi", "old.mp4",
+            "open-gop.mp4", "subtitled.mkv", "film.mp4", "ntsc.mp4",
+            "with space & ünïcode '‘“.mp4"} <= set(done.index)
+    for name, row in done.iterrows():
+        assert broken(facts(torture / name), facts(optimized[0] / row["delivered"]), "h264") == []
+        assert row["quality"] >= 80 and row["bytes_out"] <= 0.95 * row["bytes_in"]
+    assert not set(table["reason"]) & {"contract-broken"}
+
+
+def test_two_files_of_one_stem_do_not_meet(optimized):
+    table = report(optimized[0])
+    assert table.loc["old.avi", "delivered"] == "old.avi.mp4"
+    assert table.loc["old.mp4", "delivered"] == "old.mp4"
+    assert table.loc["old.avi", "detail"].startswith("mpeg4 to h264")
+
+
+def test_the_json_report_has_every_window_and_every_encode(torture, optimized):
+    found = json.loads((optimized[0] / "report.json").read_text())
+    assert found["goal"]["target"] == 80 and "ffmpeg" in found["versions"]
+    files = {row["file"]: row for row in found["files"]}
+    assert set(files) == set(contents(torture))
+    clip = files["open-gop.mp4"]
+    assert [window["first_frame"] for window in clip["windows"]] == [0, 25]
+    assert min(window["quality"] for window in clip["windows"]) >= 80
+    assert clip["encodes"] and all(len(sample["crfs"]) == 2 for sample in clip["encodes"])
+
+
+def test_a_second_time_does_nothing_and_says_the_same(torture, optimized, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(optimized[0], out)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.mp4")}
+    report_before = (out / "report.json").read_bytes()
+    optimize_tree(torture, out, GOAL, 1)
+    assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*.mp4")}
+    assert (out / "report.json").read_bytes() == report_before
+
+
+def test_the_number_of_workers_changes_nothing(torture, optimized, tmp_path):
+    optimize_tree(torture, tmp_path / "out", GOAL, 1)
+    assert contents(tmp_path / "out") == contents(optimized[0])
+
+
+@pytest.fixture
+def small(tmp_path, make_clip):
+    """A tree of three clips."""
+    for n in range(3):
+        make_clip(tmp_path / "in" / f"{n}.mp4", frames=24, size=(128, 96), seed=n)
+    return tmp_path / "in"
+
+
+def test_only_what_changed_is_done_again(small, tmp_path):
+    out = tmp_path / "out"
+    optimize_tree(small, out, GOAL, 1)
+    before = {path.name: path.stat().st_mtime_ns for path in out.glob("*.mp4")}
+    os.utime(small / "0.mp4")  # a new date is no new content
+    shutil.copyfile(small / "2.mp4", small / "1.mp4")
+    optimize_tree(small, out, GOAL, 1)
+    after = {path.name: path.stat().st_mtime_ns for path in out.glob("*.mp4")}
+    assert {name for name in before if before[name] != after[name]} == {"1.mp4"}
+    optimize_tree(small, out, Goal(60), 1)
+    assert all(path.stat().st_mtime_ns != after[path.name] for path in out.glob("*.mp4"))
+    assert json.loads((out / "report.json").read_text())["goal"]["target"] == 60
+
+
+def test_a_result_of_another_suffix_does_not_stay_behind(tmp_path, make_clip):
+    make_clip(tmp_path / "in" / "old.avi", "mpeg4", frames=24, size=(128, 96))
+    make_clip(tmp_path / "in" / "old.mp4", frames=24, size=(128, 96))
+    optimize_tree(tmp_path / "in", tmp_path / "out", GOAL, 1)
+    assert set(contents(tmp_path / "out")) >= {"old.avi.mp4", "old.mp4"}
+    optimize_tree(tmp_path / "in", tmp_path / "out", Goal(99.9), 1)
+    assert report(tmp_path / "out").loc["old.avi", "reason"] in ("no-gain", "target-unreachable")
+    assert set(contents(tmp_path / "out", ("report.csv", "report.json"))) == {"old.avi", "old.mp4"}
+
+
+def test_a_clip_that_is_added_later_takes_nothing_from_its_namesake(tmp_path, make_clip):
+    make_clip(tmp_path / "in" / "clip.avi", "mpeg4", frames=24, size=(128, 96))
+    optimize_tree(tmp_path / "in", tmp_path / "out", GOAL, 1)
+    assert (tmp_path / "out" / "clip.mp4").is_file()
+    make_clip(tmp_path / "in" / "clip.mp4", frames=24, size=(128, 96), seed=1)
+    optimize_tree(tmp_path / "in", tmp_path / "out", GOAL, 1)
+    table = report(tmp_path / "out")
+    assert set(table["delivered"]) == {"clip.avi.mp4", "clip.mp4"}
+    for name, row in table.iterrows():
+        assert file_sha256(tmp_path / "out" / row["delivered"]) == row["sha256"]
+
+
+def test_what_is_no_video_is_copied_whatever_a_decoder_makes_of_it(small, tmp_path):
+    (small / "plot.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
+    (small / "0.txt").write_text("walk\n" * 100)  # labels beside 0.mp4
+    (small / ".hidden").write_bytes(b"")
+    optimize_tree(small, tmp_path / "out", GOAL, 1)
+    table = report(tmp_path / "out")
+    assert (table.loc[["plot.svg", "0.txt", ".hidden"], "reason"] == "not-video").all()
+    assert table.loc[["plot.svg", "0.txt"], "frames"].isna().all()
+    assert table.loc["0.mp4", "delivered"] == "0.mp4"
+
+
+def test_an_earlier_result_may_be_a_source(small, tmp_path):
+    optimize_tree(small, tmp_path / "first", GOAL, 1)
+    for name in ("report.csv", "report.json"):
+        with pytest.raises(StudyError, match=f"{name}: has the name of a report"):
+            optimize_tree(tmp_path / "first", tmp_path / "second", GOAL, 1)
+        (tmp_path / "first" / name).rename(tmp_path / "first" / f"old-{name}")
+    optimize_tree(tmp_path / "first", tmp_path / "second", GOAL, 1)
+    assert set(report(tmp_path / "second").index) == {
+        "0.mp4", "1.mp4", "2.mp4", "old-report.csv", "old-report.json"}
+
+
+def test_two_runs_at_once_do_not_meet(small, tmp_path):
+    from leanclips.files import only_one
+
+    with only_one(tmp_path / "out" / ".leanclips" / "lock", "out"):
+        with pytest.raises(StudyError, match="another run is under way here"):
+            optimize_tree(small, tmp_path / "out", GOAL, 1)
+
+
+def test_no_source_is_replaced_by_what_is_delivered(small, tmp_path):
+    """videos/videos/0.mp4 would be delivered as videos/0.mp4, which is a source itself."""
+    shutil.copytree(small, small / small.name)
+    before = {path: path.read_bytes() for path in small.rglob("*") if path.is_file()}
+    with pytest.raises(StudyError, match="would be delivered in place of a source"):
+        optimize_tree(small, small.parent, GOAL, 1)
+    assert {path: path.read_bytes() for path in small.rglob("*") if path.is_file()} == before
+
+
+def test_a_single_file_is_a_tree_too(small, tmp_path):
+    summary = optimize_tree(small / "1.mp4", tmp_path / "out", GOAL, 1)
+    assert summary.files == 1 and (tmp_path / "out" / "1.mp4").is_file()
+
+
+@pytest.mark.parametrize("source, destination, said", [
+    ("none", "out", "there is no such file or folder"), ("in", "in", "among their sources"),
+    ("in", "in/out", "among their sources"), ("in/0.mp4", "in", "among their sources"),
+    ("in", "in/0.mp4", "is a file"), ("bare", "out", "holds no file")])
+def test_folders_that_will_not_do_are_told(small, tmp_path, source, destination, said):
+    (tmp_path / "bare").mkdir()
+    before = contents(tmp_path)
+    with pytest.raises(StudyError, match=said):
+        optimize_tree(tmp_path / source, tmp_path / destination, GOAL, 1)
+    assert contents(tmp_path) == before
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "leanclips.cli", "optimize", *map(str, arguments)]
+
+
+def test_a_read_only_folder_is_one_sentence(small, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    # Root may write anywhere, so a file stands where the folder of a class should be.
+    (out / ".leanclips").write_text("")
+    done = subprocess.run(command(small, out, "--target", 80), capture_output=True, text=True)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("leanclips: ")
+
+
+def test_a_full_disk_is_one_sentence_and_the_rest_goes_on_later(small, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    size = sum(path.stat().st_size for path in small.iterdir()) // 2
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", out],
+                             capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        done = subprocess.run(command(small, out, "--target", 90), capture_output=True, text=True)
+        assert done.returncode == 2 and "Traceback" not in done.stderr
+        last = done.stderr.strip().splitlines()[-1]
+        assert "disk is full" in last or "No space left" in last
+        for path in out.rglob("*.mp4"):
+            if ".aside" not in str(path.parent):
+                assert facts(path).codec == "h264"  # whole, or not there
+        assert not list(out.rglob(".aside-*"))
+        subprocess.run(["mount", "-o", "remount,size=100M", out], check=True)
+        assert optimize_tree(small, out, Goal(90), 1).files == 3
+    finally:
+        subprocess.run(["umount", out], check=True)
+    optimize_tree(small, tmp_path / "other", Goal(90), 1)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_run_goes_on_and_ends_in_the_same_bytes(small, tmp_path, how):
+    optimize_tree(small, tmp_path / "whole", GOAL, 1)
+    out = tmp_path / "out"
+    process = subprocess.Popen(command(small, out, "--target", 80, "--jobs", 1),
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                               start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not list(out.glob("*.mp4")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    (os.killpg if how is signal.SIGINT else os.kill)(process.pid, how)
+    error = process.communicate()[1].decode()
+    assert how is signal.SIGKILL or ("what is finished is kept" in error
+                                     and "Traceback" not in error)
+    time.sleep(0.5)  # its worker ends with it
+    for path in out.glob("*.mp4"):
+        assert file_sha256(path) == file_sha256(tmp_path / "whole" / path.name)
+    optimize_tree(small, out, GOAL, 2)
+    assert contents(out) == contents(tmp_path / "whole")
+    assert not list(out.rglob(".aside-*"))
+
+
+def test_drift_is_a_column_and_a_gate(small, tmp_path):
+    from leanclips.recognition.drift import FeatureDrift
+    from leanclips.study import Backbone, Sampling
+
+    network = FeatureDrift(Backbone(name="efficientnet-lite0", size=64), Sampling(frames=4))
+    optimize_tree(small, tmp_path / "free", GOAL, 1, drift=network)
+    free = report(tmp_path / "free")["drift"]
+    assert (free > 0).all()
+    gate = float(free.max()) / 2
+    optimize_tree(small, tmp_path / "gated", Goal(80, drift=gate), 1, drift=network)
+    gated = report(tmp_path / "gated")
+    assert (gated["drift"].dropna() <= gate).all() and len(gated["drift"].dropna())
+
+
+def test_real_clips_of_another_codec_become_h264_with_their_times(tmp_path, jhmdb_clips):
+    for clip in sorted(jhmdb_clips.glob("walk/*.avi"))[:3]:
+        (tmp_path / "in").mkdir(exist_ok=True)
+        shutil.copyfile(clip, tmp_path / "in" / clip.name)
+    optimize_tree(tmp_path / "in", tmp_path / "out", Goal(90), 2)
+    for name, row in report(tmp_path / "out").iterrows():
+        made = facts(tmp_path / "out" / row["delivered"])
+        assert row["reason"] in ("optimized", "no-gain")
+        if row["reason"] == "optimized":
+            assert row["detail"] == "mpeg4 to h264" and row["delivered"].endswith(".mp4")
+            assert broken(facts(tmp_path / "in" / name), made, "h264") == []
