@@ -46,12 +46,25 @@ class Backbone(Strict):
 
     `weights` is a file (relative to the study's folder) or the name of a torchvision weights
     enum (`IMAGENET1K_V1`).
-    `size` is the side in pixels that frames are resized to.
+    `size` is the side in pixels that frames are resized to; `target_size` that of target and
+    held-out clips, where it is another (the case study fine-tuned at a higher resolution).
     """
 
     name: str = "efficientnet-lite2"
     weights: str | None = None
     size: int = Field(224, ge=32, le=1024)
+    target_size: int | None = Field(None, ge=32, le=2160)
+
+    @property
+    def for_pretraining(self) -> "Backbone":
+        """As the pretraining clips go through it."""
+        return self.model_copy(update={"target_size": None})
+
+    @property
+    def for_target(self) -> "Backbone":
+        """As target and held-out clips go through it."""
+        return self.model_copy(update={"size": self.target_size or self.size,
+                                       "target_size": None})
 
 
 class Optimized(Strict):
@@ -68,7 +81,15 @@ class Constant(Strict):
     bytes_of: str
 
 
-Variant = Optimized | Constant
+class External(Strict):
+    """Files that another tool made (a vendor's cloud service, say): in `folder`, relative to the
+    study's, each under its clip's id with any suffix. They must keep frames, times and size.
+    """
+
+    folder: str
+
+
+Variant = Optimized | Constant | External
 
 
 class Network(Strict):
@@ -139,8 +160,9 @@ class Study(Strict):
                 raise ValueError(f"variant name '{name}' must be lower-case letters, digits and "
                                  "dashes, and not source, originals or pretrain")
             if isinstance(variant, Constant) and not isinstance(
-                    self.variants.get(variant.bytes_of), Optimized):
-                raise ValueError(f"variant '{name}': bytes_of must name an optimized variant")
+                    self.variants.get(variant.bytes_of), Optimized | External):
+                raise ValueError(f"variant '{name}': bytes_of must name an optimized variant or "
+                                 "one in a folder")
         if not any(isinstance(variant, Optimized) for variant in self.variants.values()):
             raise ValueError("variants must hold at least one with a target")
         return self

@@ -1,5 +1,7 @@
 """The backbone never trains, and wrong weights are an error before anything runs."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -60,36 +62,80 @@ def distance(a, b):
     return 1 - (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
 
 
+def plain(model, pictures):
+    """The features of the network as published, in fp32."""
+    with torch.no_grad():
+        return model(backbone.pixels(pictures)).flatten(1).numpy()
+
+
 @pytest.mark.skipif(not backbone.has_fast_bf16(), reason="this CPU computes in fp32")
-def test_bf16_features_are_near_those_in_fp32(lite, monkeypatch):
-    assert backbone.precision() == "bf16"
-    fast = backbone.features(lite, frames(6))
-    monkeypatch.setattr(backbone, "has_fast_bf16", lambda: False)
-    assert distance(fast, backbone.features(lite, frames(6))).max() < 0.01
-    assert backbone.precision() == "fp32"
+def test_bf16_features_are_near_those_in_fp32(lite):
+    pictures = frames(6)
+    assert next(lite.parameters()).dtype is torch.bfloat16 and backbone.precision() == "bf16"
+    assert distance(backbone.features(lite, pictures), plain(backbone.whole(LITE), pictures)
+                    ).max() < 0.01
 
 
 def test_without_bf16_features_are_those_of_plain_torch(resnet_file, monkeypatch):
     monkeypatch.setattr(backbone, "has_fast_bf16", lambda: False)
-    model = backbone.load(Backbone(name="resnet18", weights=str(resnet_file)))
+    model = backbone.load(Backbone(name="resnet18", weights=str(resnet_file), size=64))
     pictures = frames(2)
-    whole = models.resnet18(weights=None)
-    whole.load_state_dict(torch.load(resnet_file, weights_only=True))
-    whole.fc = torch.nn.Identity()
-    pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2) / 255
-    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    with torch.no_grad():
-        wanted = whole.eval()((pixels - mean[:, None, None]) / std[:, None, None]).numpy()
-    np.testing.assert_allclose(backbone.features(model, pictures), wanted, rtol=1e-3, atol=1e-4)
+    published = models.resnet18(weights=None)
+    published.load_state_dict(torch.load(resnet_file, weights_only=True))
+    published.fc = torch.nn.Identity()
+    np.testing.assert_allclose(backbone.features(model, pictures),
+                               plain(published.eval(), pictures), rtol=1e-3, atol=1e-4)
+
+
+# One of each family that torchvision has, the smallest, and how many features it gives.
+FAMILIES = {"alexnet": 4096, "convnext_tiny": 768, "densenet121": 1024, "efficientnet_b0": 1280,
+            "googlenet": 1024, "inception_v3": 2048, "maxvit_t": 512, "mnasnet0_5": 1280,
+            "mobilenet_v2": 1280, "mobilenet_v3_small": 1024, "regnet_y_400mf": 440,
+            "resnext50_32x4d": 2048, "shufflenet_v2_x0_5": 1024, "squeezenet1_1": 512,
+            "swin_t": 768, "vgg11_bn": 4096, "vit_b_16": 768, "wide_resnet50_2": 2048}
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_any_torchvision_classification_model_gives_its_last_features(tmp_path, name):
+    built = backbone.BUILT_WITH.get(name, {})
+    torch.manual_seed(0)
+    state = models.get_model(name, weights=None, **built).state_dict()
+    torch.save(state, tmp_path / f"{name}.pth")
+    settings = Backbone(name=name, weights=str(tmp_path / f"{name}.pth"))
+    model = backbone.load(settings)
+    made = backbone.features(model, frames(1, 224))
+    assert made.shape == (1, FAMILIES[name]) and np.isfinite(made).all()
+    assert distance(made, plain(backbone.whole(settings), frames(1, 224))).max() < 0.02
+
+
+def test_densenet_s_published_files_have_older_names(tmp_path):
+    state = models.densenet121(weights=None).state_dict()
+    older = {re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", name): value
+             for name, value in state.items()}
+    assert older.keys() != state.keys()
+    torch.save(older, tmp_path / "densenet.pth")
+    backbone.whole(Backbone(name="densenet121", weights=str(tmp_path / "densenet.pth")))
+
+
+def test_a_frame_size_that_the_network_does_not_take_is_told(tmp_path):
+    torch.save(models.vit_b_16(weights=None).state_dict(), tmp_path / "vit.pth")
+    with pytest.raises(StudyError, match="vit_b_16 does not take frames of 96 × 96 pixels"):
+        backbone.load(Backbone(name="vit_b_16", weights=str(tmp_path / "vit.pth"), size=96))
+
+
+def test_batch_norm_is_folded_into_the_convolutions(lite, resnet_file):
+    resnet = backbone.load(Backbone(name="resnet18", weights=str(resnet_file)))
+    for model in (lite, resnet):
+        assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in model.modules())
 
 
 def test_a_checkpoint_may_be_safetensors(tmp_path, resnet_file):
     state = torch.load(resnet_file, weights_only=True)
     save_file(state, tmp_path / "resnet18.safetensors")
     given = Backbone(name="resnet18", weights=str(tmp_path / "resnet18.safetensors"))
-    model = backbone.load(given)
-    assert torch.equal(model.state_dict()["conv1.weight"], state["conv1.weight"])
-    assert backbone.features(model, frames(1)).shape == (1, 512)
+    whole = backbone.whole(given)
+    assert torch.equal(whole.state_dict()["conv1.weight"], state["conv1.weight"])
+    assert backbone.features(backbone.load(given), frames(1)).shape == (1, 512)
 
 
 @pytest.mark.parametrize("settings, problem", [

@@ -56,7 +56,7 @@ def test_the_scores_come_from_the_last_step_alone():
     network = CRNN(20, 3, SMALL).eval()
     clips = torch.randn(2, 5, 20)
     embedded = network.embedding(clips.reshape(10, 20)).reshape(2, 5, -1)
-    _, (hidden, _) = network.lstm(embedded)
+    _, (hidden, _) = nn.LSTM.forward(network.lstm, embedded)
     wanted = network.head(network.decoder(hidden[-1]))
     torch.testing.assert_close(network(clips), wanted)
 

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 
 from leanclips.clips import Role, classes, load_clips, of_role, pretraining_clips
 from leanclips.errors import StudyError
-from leanclips.recognition import runs
+from leanclips.recognition import precision, runs
 from leanclips.recognition.features import load_features
 from leanclips.recognition.network import CRNN, MeanLinear
 from leanclips.recognition.runs import MODEL, finetune, load_run, pretrain
@@ -67,6 +67,18 @@ def test_runs_of_one_seed_start_from_the_same_weights(opened, monkeypatch):
     (ids, first), *others = started
     assert first and all(other[0] == ids for other in others)
     assert all(torch.equal(first[name], state[name]) for _, state in others for name in first)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_the_crnn_computes_in_bf16_where_that_is_fast(opened, monkeypatch, fast):
+    asked = []
+    monkeypatch.setattr(runs, "train", lambda *_, mixed=False, **__: asked.append(mixed))
+    for module in (runs, precision):
+        monkeypatch.setattr(module, "has_fast_bf16", lambda: fast)
+    monkeypatch.setattr(runs, "_record", lambda *_: None)
+    pretrain(*opened)
+    finetune(*opened, "optimized", 1)
+    assert asked == [fast, fast, False]  # pretraining, the CRNN, the linear classifier
 
 
 def test_all_but_the_head_starts_from_the_pretrained_network(opened, monkeypatch):

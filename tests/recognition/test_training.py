@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from leanclips.recognition.network import CRNN, MeanLinear
-from leanclips.recognition.training import Epoch, Labelled, Trained, initialized, predict, train
+from leanclips.recognition.training import (Epoch, Labelled, Mixed, Trained, initialized,
+                                             predict, step, train)
 from leanclips.study import Network
 
 torch.set_num_threads(1)  # as every stage does: more threads fight on a busy machine
@@ -71,7 +72,7 @@ def test_the_order_of_clips_is_paired_across_variants(monkeypatch):
     """The same seed draws the same batches, whatever the features are."""
     orders = []
     monkeypatch.setattr("leanclips.recognition.training._train_epoch",
-                        lambda network, data, optimizer, order, batch:
+                        lambda network, copy, data, optimizer, order, batch:
                         orders.append(list(order)) or (0.0, 0.0))
     source = clips_of(9, 0), clips_of(4, 1)
     other = tuple(replace(part, features=part.features * 3) for part in source)
@@ -88,12 +89,17 @@ def test_the_best_epoch_is_the_first_of_the_highest_validation_accuracy():
     assert Trained(history, {}, {}).best_epoch.epoch == 2
 
 
+def ends_below_its_best(result):
+    return result.history[-1].validation_accuracy < result.best_epoch.validation_accuracy
+
+
 def test_the_weights_of_the_best_epoch_give_its_accuracy():
     data = clips_of(24, 0, noise=4), clips_of(16, 1, noise=4)
-    network, result = trained(data=data, epochs=10, rate=3e-2)
+    network, result = next(run for run in (trained(data=data, epochs=10, rate=3e-3, seed=seed)
+                                           for seed in range(20)) if ends_below_its_best(run[1]))
     accuracies = [epoch.validation_accuracy for epoch in result.history]
     best = result.best_epoch
-    assert best.validation_accuracy == max(accuracies) > accuracies[-1]
+    assert best.validation_accuracy == max(accuracies)
     assert best.epoch == 1 + accuracies.index(max(accuracies))
     for state, accuracy in ((result.best, max(accuracies)), (result.last, accuracies[-1])):
         network.load_state_dict(state)
@@ -123,6 +129,33 @@ def test_training_figures_are_means_over_all_clips_not_the_last_batch():
 def test_any_number_of_clips_and_any_batch_will_do(count, batch):
     _, result = trained(data=(clips_of(count, 0), clips_of(1, 1)), batch=batch, epochs=1)
     assert len(result.history) == 1
+
+
+def test_bf16_learns_as_the_plain_loop_does():
+    """The loss of each epoch within 2 %, where training is neither chaotic nor at rest."""
+    data = clips_of(40, 0, noise=2), clips_of(20, 1, noise=2)
+    steady = Network(embedding=(16, 12, 8), lstm_layers=2, lstm_units=8, decoder=8)
+    plain, mixed = ([epoch.train_loss for epoch in trained(
+        lambda: CRNN(10, 2, steady), data=data, epochs=5, rate=1e-3, mixed=mixed)[1].history]
+        for mixed in (False, True))
+    assert plain != mixed and plain[-1] < plain[0]
+    assert mixed == pytest.approx(plain, rel=0.02)
+
+
+def test_bf16_gradients_reach_the_weights_in_fp32():
+    network = initialized(lambda: CRNN(10, 2, SMALL.model_copy(update={"dropout": 0.0})), 1)
+    data, copy = clips_of(4, 0), Mixed(network)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    still = torch.optim.SGD(network.parameters(), lr=0.0)
+    step(network.train(), None, still, data.features, data.labels)
+    wanted = torch.cat([weight.grad.flatten() for weight in network.parameters()])
+    network.load_state_dict(before)
+    copy.copy.train()
+    step(network, copy, still, data.features, data.labels)
+    made = torch.cat([weight.grad.flatten() for weight in network.parameters()])
+    assert made.dtype is torch.float32 and (made - wanted).norm() < 0.05 * wanted.norm()
+    assert not equal({"mean": before["embedding.1.running_mean"]},
+                     {"mean": network.state_dict()["embedding.1.running_mean"]})
 
 
 def test_prediction_changes_nothing_and_does_not_depend_on_the_batch():

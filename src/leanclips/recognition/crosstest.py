@@ -10,8 +10,8 @@ from leanclips.clips import Clip, Role, classes, of_role
 from leanclips.layout import Layout
 from leanclips.recognition.features import load_features
 from leanclips.recognition.network import CRNN, MeanLinear
-from leanclips.recognition.runs import labelled, load_run
-from leanclips.recognition.training import predict
+from leanclips.recognition.runs import labelled, load_run, predictions, weights_of
+from leanclips.recognition.training import Trained
 from leanclips.records import CLASSIFIERS, CROSSTEST, EPOCHS, write_csv
 from leanclips.study import Study
 from leanclips.workers import run_all
@@ -40,20 +40,15 @@ def tested_run(task: Task) -> pd.DataFrame:
     heldout = of_role(task.clips, Role.HELDOUT)
     names = classes(task.clips, Role.TARGET)
     _, weights = load_run(task.layout.run(task.variant, task.seed))
-    rows = []
+    parts = []
     for tested_on in task.study.all_variants:
         features = load_features(task.layout, task.study, tested_on, heldout)
         data = labelled(features, heldout, names)
         networks = {"crnn": CRNN(data.features.shape[2], len(names), task.study.network),
                     "linear": MeanLinear(data.features.shape[2], len(names))}
-        for classifier in CLASSIFIERS:
-            for epoch in EPOCHS:
-                prefix = f"{classifier}.{epoch}."
-                networks[classifier].load_state_dict(
-                    {name.removeprefix(prefix): value for name, value in weights.items()
-                     if name.startswith(prefix)})
-                guesses = predict(networks[classifier], data.features).argmax(1)
-                rows += [(task.variant, task.seed, classifier, epoch, tested_on, clip.id,
-                          clip.label, names[guess])
-                         for clip, guess in zip(heldout, guesses, strict=True)]
-    return pd.DataFrame(rows, columns=list(CROSSTEST))
+        trained = {name: (networks[name], Trained((), *(weights_of(weights, name, epoch)
+                                                        for epoch in EPOCHS)))
+                   for name in CLASSIFIERS}
+        parts.append(predictions(trained, data, names).assign(
+            variant=task.variant, seed=task.seed, tested_on=tested_on))
+    return pd.concat(parts, ignore_index=True)[list(CROSSTEST)]

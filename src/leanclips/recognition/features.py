@@ -61,20 +61,35 @@ def read_frames(path: Path, sampling: Sampling, size: int) -> np.ndarray:
     """
     try:
         with av.open(str(path)) as container:
-            container.streams.video[0].thread_type = "NONE"
-            decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    except (av.FFmpegError, IndexError):
-        decoded = []
-    if not decoded:
-        raise StudyError("no frame can be decoded", path, "delete it and run the study again")
-    indices = frame_indices(len(decoded), sampling)
-    way = cv2.INTER_AREA if decoded[0].shape[0] > size else cv2.INTER_LINEAR
-    resized = {n: cv2.resize(decoded[n], (size, size), interpolation=way) for n in set(indices)}
-    return np.stack([resized[n] for n in indices])
+            count = sum(packet.size > 0 for packet in container.demux(video=0))
+        wanted, found = _decoded(path, frame_indices(count, sampling), size)
+        if found != count:  # a packet need not be a frame
+            wanted, _ = _decoded(path, frame_indices(found, sampling), size)
+        return wanted
+    except (av.FFmpegError, IndexError, KeyError, ValueError):
+        raise StudyError("no frame can be decoded", path,
+                         "delete it and run the study again") from None
+
+
+def _decoded(path: Path, indices: np.ndarray, size: int) -> tuple[np.ndarray, int]:
+    """The frames at `indices` that there are, resized, and how many frames the clip has."""
+    resized, count = {}, 0
+    with av.open(str(path)) as container:
+        container.streams.video[0].thread_type = "NONE"
+        for count, frame in enumerate(container.decode(video=0), 1):
+            if count - 1 in indices:
+                resized[count - 1] = resize(frame.to_ndarray(format="rgb24"), size)
+    return np.stack([resized[n] for n in indices if n in resized]), count
+
+
+def resize(frame: np.ndarray, size: int) -> np.ndarray:
+    """A square frame at another size: by area averaging (shrinking) or bilinear (enlarging)."""
+    way = cv2.INTER_AREA if frame.shape[0] > size else cv2.INTER_LINEAR
+    return cv2.resize(frame, (size, size), interpolation=way)
 
 
 @cache
-def _model(settings: Backbone) -> nn.Module:
+def cached_model(settings: Backbone) -> nn.Module:
     torch.set_num_threads(1)  # see workers.run_all
     return backbone.load(settings)
 
@@ -93,11 +108,15 @@ def clip_features(task: Task) -> str:
                backbone.fingerprint(task.backbone))
     cached = task.layout.feature(task.backbone.name, name)
     if not is_whole(cached):
-        frames = read_frames(task.path, task.sampling, task.backbone.size)
-        different, places = np.unique(frame_places(frames), return_inverse=True)
-        values = backbone.features(_model(task.backbone), frames[different])[places]
-        save(cached, values)
+        save(cached, computed(task.path, task.sampling, task.backbone))
     return name
+
+
+def computed(path: Path, sampling: Sampling, settings: Backbone) -> np.ndarray:
+    """The clip's features (frames, features), fp32; equal frames in a row go through it once."""
+    frames = read_frames(path, sampling, settings.size)
+    different, places = np.unique(frame_places(frames), return_inverse=True)
+    return backbone.features(cached_model(settings), frames[different])[places]
 
 
 def save(path: Path, values: np.ndarray) -> None:
@@ -127,23 +146,52 @@ def make_features(layout: Layout, study: Study, clips: Sequence[Clip], variant: 
     """Stage features: the index of a variant names each clip and the key of its features."""
     backbone.weights_file(study.backbone)  # a missing file is one clear message, here
     chosen = clips if variant == SOURCE else of_role(clips, Role.TARGET, Role.HELDOUT)
-    tasks = [Task(layout.made_clip(variant, clip.id), layout, study.backbone, study.sampling)
+    seen = {role: study.backbone.for_target for role in Role} | {
+        Role.PRETRAIN: study.backbone.for_pretraining}
+    tasks = [Task(layout.made_clip(variant, clip.id), layout, seen[clip.role], study.sampling)
              for clip in chosen]
     keys = run_all(clip_features, tasks, jobs, f"features of {variant}")
-    write_csv(layout.feature_index(study.backbone.name, variant),
-              pd.DataFrame({"clip": [clip.id for clip in chosen], "key": keys}))
+    table = pd.DataFrame({"clip": [clip.id for clip in chosen], "key": keys})
+    if variant != SOURCE:
+        ours, theirs = (load(layout, study.backbone.name, names) for names in (
+            keys, _keys(layout, study, SOURCE, chosen)))
+        table["drift"] = [round(cosine_distance(*pair), 6)
+                          for pair in zip(ours, theirs, strict=True)]
+    write_csv(layout.feature_index(study.backbone.name, variant), table)
 
 
-def load_features(layout: Layout, study: Study, variant: str, clips: Sequence[Clip]) -> Features:
-    """The cached features of these clips of a variant; StudyError where the stage has not run."""
+def cosine_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """How far features (frames, features) moved: 1 - cosine of each pair of frames, the mean."""
+    norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
+    return float(np.mean(1 - (a * b).sum(axis=-1) / np.maximum(norms, 1e-12)))
+
+
+def load(layout: Layout, backbone_name: str, keys: Sequence[str]) -> list[np.ndarray]:
+    """Cached features, (frames, features) each."""
+    return [np.load(layout.feature(backbone_name, name)) for name in keys]
+
+
+def _keys(layout: Layout, study: Study, variant: str, clips: Sequence[Clip]) -> list[str]:
+    """The keys of these clips' features; StudyError where the stage has not run for them."""
     index = layout.feature_index(study.backbone.name, variant)
     table = read_csv(index)
     keys = dict(zip(table["clip"], table["key"], strict=True))
     try:
-        wanted = [keys[clip.id] for clip in clips]
-        values = np.stack([np.load(layout.feature(study.backbone.name, name))
-                           for name in wanted])
-    except (KeyError, OSError, ValueError, EOFError):
-        raise StudyError("some features are missing or damaged", index,
-                         "delete this file and run the study again") from None
+        return [keys[clip.id] for clip in clips]
+    except KeyError:
+        raise _damaged(index) from None
+
+
+def _damaged(index: Path) -> StudyError:
+    return StudyError("some features are missing or damaged", index,
+                      "delete this file and run the study again")
+
+
+def load_features(layout: Layout, study: Study, variant: str, clips: Sequence[Clip]) -> Features:
+    """The cached features of these clips of a variant; StudyError where the stage has not run."""
+    wanted = _keys(layout, study, variant, clips)
+    try:
+        values = np.stack(load(layout, study.backbone.name, wanted))
+    except (OSError, ValueError, EOFError):
+        raise _damaged(layout.feature_index(study.backbone.name, variant)) from None
     return Features(tuple(clip.id for clip in clips), values, key(wanted))

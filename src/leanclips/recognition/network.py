@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from leanclips.recognition.lstm import LSTM
 from leanclips.study import Network
 
 
@@ -23,7 +24,7 @@ class CRNN(nn.Module):
             nn.Linear(first, second), nn.BatchNorm1d(second, momentum=0.01), nn.ReLU(),
             nn.Dropout(settings.dropout), nn.Linear(second, third),
         )
-        self.lstm = nn.LSTM(third, settings.lstm_units, settings.lstm_layers, batch_first=True)
+        self.lstm = LSTM(third, settings.lstm_units, settings.lstm_layers)
         self.decoder = nn.Sequential(
             nn.Linear(settings.lstm_units, settings.decoder), nn.ReLU(),
             nn.Dropout(settings.dropout),
@@ -32,8 +33,7 @@ class CRNN(nn.Module):
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
         embedded = self.embedding(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
-        steps, _ = self.lstm(embedded)
-        return self.head(self.decoder(steps[:, -1]))
+        return self.head(self.decoder(self.lstm(embedded)[:, -1]))
 
 
 class MeanLinear(nn.Module):

@@ -17,15 +17,18 @@ from leanclips.layout import Layout, check_variant
 from leanclips.recognition import backbone
 from leanclips.recognition.features import Features, load_features
 from leanclips.recognition.network import CRNN, MeanLinear, trainable_parameters
+from leanclips.recognition.precision import has_fast_bf16, precision
 from leanclips.recognition.training import Labelled, Trained, initialized, predict, train
-from leanclips.records import (EPOCHS, HISTORY, PREDICTIONS, ClassifierResult, EpochScore,
-                               RunResult, read_result, versions, write_csv, write_result)
+from leanclips.records import (CLASSIFIERS, EPOCHS, HISTORY, PREDICTIONS, ClassifierResult,
+                               EpochScore, RunResult, read_result, versions, write_csv,
+                               write_result)
 from leanclips.splits import group_split, pretraining_split
 from leanclips.study import SOURCE, Study
 from leanclips.workers import cores
 
 PRETRAIN = "pretrain"
 MODEL = "model.safetensors"
+Fitted = dict[str, tuple[torch.nn.Module, Trained]]  # by classifier
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,9 @@ def pretrain(layout: Layout, study: Study, clips: Sequence[Clip]) -> Run | None:
                           settings.seed)
     data = labelled(features, training, names), labelled(features, validation, names)
     trained = train(network, *data, epochs=settings.epochs, batch=settings.batch,
-                    rate=settings.rate, seed=settings.seed, what="pretraining")
-    return _record(layout, study, PRETRAIN, settings.seed, names, features, aside, data,
+                    rate=settings.rate, seed=settings.seed, what="pretraining",
+                    mixed=has_fast_bf16())
+    return _record(layout, study, PRETRAIN, settings.seed, names, features, data,
                    {"crnn": (network, trained)})
 
 
@@ -83,26 +87,45 @@ def finetune(layout: Layout, study: Study, clips: Sequence[Clip], variant: str,
     missing.
     """
     check_variant(layout, study.all_variants, variant)
-    torch.set_num_threads(1)  # two runs side by side beat two threads in one
-    settings = study.finetuning
+    features, data = target_data(layout, study, clips, variant, seed)
+    trained = fit(layout, study, clips, data, CLASSIFIERS, seed, variant)
+    return _record(layout, study, variant, seed, classes(clips, Role.TARGET), features, data,
+                   trained)
+
+
+def target_data(layout: Layout, study: Study, clips: Sequence[Clip], variant: str,
+                seed: int) -> tuple[Features, tuple[Labelled, Labelled]]:
+    """The features of a variant's target clips, and (training, validation) as `seed` parts them.
+    """
     chosen = of_role(clips, Role.TARGET)
     names = classes(clips, Role.TARGET)
     features = load_features(layout, study, variant, chosen)
-    aside = group_split(chosen, settings.validation, seed)
-    training, validation = (labelled(features, part, names) for part in divided(chosen, aside))
-    width = features.values.shape[2]
-    networks = {
-        "crnn": _warm(layout, clips, initialized(
-            lambda: CRNN(width, len(names), study.network), seed)),
-        "linear": initialized(lambda: MeanLinear(width, len(names)), seed).standardize(
+    training, validation = divided(chosen, group_split(chosen, study.finetuning.validation, seed))
+    return features, (labelled(features, training, names), labelled(features, validation, names))
+
+
+def fit(layout: Layout, study: Study, clips: Sequence[Clip], data: tuple[Labelled, Labelled],
+        classifiers: Sequence[str], seed: int, what: str) -> Fitted:
+    """Train these classifiers on (training, validation) as study.yml's fine-tuning says.
+
+    Initial weights and order of clips depend on `seed` alone. Raises StudyError where there
+    was to be pretraining but its network is missing.
+    """
+    torch.set_num_threads(1)  # two runs side by side beat two threads in one
+    settings, training = study.finetuning, data[0]
+    width, count = training.features.shape[2], len(classes(clips, Role.TARGET))
+    build = {
+        "crnn": lambda: _warm(layout, clips, initialized(
+            lambda: CRNN(width, count, study.network), seed)),
+        "linear": lambda: initialized(lambda: MeanLinear(width, count), seed).standardize(
             training.features),
     }
-    trained = {name: (network, train(network, training, validation, epochs=settings.epochs,
-                                     batch=settings.batch, rate=settings.rate, seed=seed,
-                                     what=f"{name}, {variant}, seed {seed}"))
-               for name, network in networks.items()}
-    return _record(layout, study, variant, seed, names, features, aside,
-                   (training, validation), trained)
+    networks = {name: build[name]() for name in classifiers}
+    return {name: (network, train(network, *data, epochs=settings.epochs, batch=settings.batch,
+                                  rate=settings.rate, seed=seed,
+                                  what=f"{name}, {what}, seed {seed}",
+                                  mixed=name == "crnn" and has_fast_bf16()))
+            for name, network in networks.items()}
 
 
 def _warm(layout: Layout, clips: Sequence[Clip], network: CRNN) -> CRNN:
@@ -112,15 +135,14 @@ def _warm(layout: Layout, clips: Sequence[Clip], network: CRNN) -> CRNN:
     path = layout.pretrain / MODEL
     if not path.is_file():
         raise StudyError("the pretrained network is missing", path, "run the study first")
-    state = {name.removeprefix("crnn.last."): value for name, value in load_file(path).items()
-             if name.startswith("crnn.last.") and ".head." not in name}
+    state = {name: value for name, value in weights_of(load_file(path), "crnn", "last").items()
+             if not name.startswith("head.")}
     network.load_state_dict(state, strict=False)
     return network
 
 
 def _record(layout: Layout, study: Study, variant: str, seed: int, names: Sequence[str],
-            features: Features, aside: set[str], data: tuple[Labelled, Labelled],
-            trained: dict) -> Run:
+            features: Features, data: tuple[Labelled, Labelled], trained: Fitted) -> Run:
     folder = layout.pretrain if variant == PRETRAIN else layout.run(variant, seed)
     training, validation = data
     result = RunResult(
@@ -129,11 +151,12 @@ def _record(layout: Layout, study: Study, variant: str, seed: int, names: Sequen
         leaks_recordings=study.pretraining.split == "random" and variant == PRETRAIN,
         classes=tuple(names), train_clips=len(training.ids),
         validation_clips=len(validation.ids),
-        split_sha256=key(sorted(training.ids), sorted(aside)), features_sha256=features.sha256,
+        split_sha256=key(sorted(training.ids), sorted(validation.ids)),
+        features_sha256=features.sha256,
         backbone=study.backbone.name, backbone_sha256=backbone.weights_sha256(study.backbone),
-        versions=versions(), command=command(layout, variant, seed),
+        precision=precision(), versions=versions(), command=command(layout, variant, seed),
         classifiers={name: _scores(*pair) for name, pair in trained.items()})
-    run = Run(result, _history(trained), _predictions(trained, validation, names))
+    run = Run(result, _history(trained), predictions(trained, validation, names))
     save(folder / MODEL, {name: pair[1] for name, pair in trained.items()})
     write_csv(folder / "history.csv", run.history)
     write_csv(folder / "predictions.csv", run.predictions)
@@ -158,20 +181,24 @@ def _scores(network: torch.nn.Module, trained: Trained) -> ClassifierResult:
                             best=best)
 
 
-def _history(trained: dict) -> pd.DataFrame:
+def _history(trained: Fitted) -> pd.DataFrame:
     rows = [{"classifier": name} | asdict(epoch)
             for name, (_, result) in trained.items() for epoch in result.history]
     return pd.DataFrame(rows, columns=list(HISTORY)).round(6)
 
 
-def _predictions(trained: dict, validation: Labelled, names: Sequence[str]) -> pd.DataFrame:
+def predictions(trained: Fitted, tested: Labelled, names: Sequence[str]) -> pd.DataFrame:
+    """What each classifier, at its last and at its best epoch, takes these clips for.
+
+    The columns are records.PREDICTIONS.
+    """
     rows = []
     for name, (network, result) in trained.items():
         for epoch in EPOCHS:
             network.load_state_dict(getattr(result, epoch))
-            guesses = predict(network, validation.features).argmax(1)
+            guesses = predict(network, tested.features).argmax(1)
             rows += [(name, epoch, clip_id, names[label], names[guess]) for clip_id, label, guess
-                     in zip(validation.ids, validation.labels, guesses, strict=True)]
+                     in zip(tested.ids, tested.labels, guesses, strict=True)]
     return pd.DataFrame(rows, columns=list(PREDICTIONS))
 
 
@@ -181,6 +208,14 @@ def save(path: Path, trained: dict[str, Trained]) -> None:
         {f"{name}.{epoch}.{parameter}": value.contiguous()
          for name, result in trained.items() for epoch in EPOCHS
          for parameter, value in getattr(result, epoch).items()}))
+
+
+def weights_of(saved: dict[str, torch.Tensor], classifier: str,
+               epoch: str) -> dict[str, torch.Tensor]:
+    """The weights of one classifier and epoch, from what `save` wrote."""
+    prefix = f"{classifier}.{epoch}."
+    return {name.removeprefix(prefix): value for name, value in saved.items()
+            if name.startswith(prefix)}
 
 
 def load_run(folder: Path) -> tuple[RunResult, dict[str, torch.Tensor]]:
