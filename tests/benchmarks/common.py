@@ -1,0 +1,24 @@
+"""What the benchmarks share: a study's clips, and how a table is shown."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from leanclips.files import write_text
+
+
+def compared(clips: Path) -> list[Path]:
+    """The MP4 clips below a folder, in order; of a study's variant, the target and held-out ones."""
+    table, paths = clips.resolve().parents[2] / "clips.csv", sorted(clips.rglob("*.mp4"))
+    if not table.is_file():
+        return paths
+    roles = pd.read_csv(table)
+    wanted = set(roles[roles["role"] != "pretrain"]["id"])
+    return [path for path in paths if path.stem in wanted]
+
+
+def show(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Write a table as CSV, whole or not at all, and print it."""
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    print(f"\n{path.stem}\n{table.to_string(index=False)}", flush=True)
+    return table

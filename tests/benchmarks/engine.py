@@ -1,0 +1,195 @@
+"""The recognition engine side by side with the plain way, in one run.
+
+    python tests/benchmarks/engine.py --clips data/jhmdb/work/clips/source
+
+Needs a quiet machine. Writes features.csv, finetuning.csv and ancestor.csv beside this file (the
+book shows them) and prints them. ResNet-152 gets random weights: they do not change its speed.
+"""
+
+import argparse
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Sequence
+from functools import partial
+from itertools import cycle, islice
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import pandas as pd
+import torch
+from common import show
+from torchvision import models
+
+from leanclips.recognition import backbone
+from leanclips.recognition.features import computed, read_frames
+from leanclips.recognition.network import CRNN
+from leanclips.recognition.precision import has_fast_bf16
+from leanclips.recognition.training import Mixed, keep_freed_memory, step
+from leanclips.study import Backbone, Network, Sampling
+from leanclips.workers import cores, run_all
+
+HERE = Path(__file__).parent
+FRAMES, BATCH, CLASSES, WIDTH = 28, 4, 4, 2048
+GFLOP = {"resnet152": 23.1}  # a frame of 224 x 224, two for a multiplication and an addition
+# The fine-tuning study of the case study, and the clips that its ancestor would pass each epoch.
+RUNS, EPOCHS, TRAINED, VALIDATED, HELDOUT = 20, 30, 122, 38, 48
+
+
+def plain_frames(model: torch.nn.Module, clips: Sequence[Path]) -> float:
+    """Seconds of the plain loop: fp32, contiguous, one clip at a time, decode inline."""
+    start = time.perf_counter()
+    with torch.inference_mode():
+        for clip in clips:
+            frames = read_frames(clip, Sampling(frames=FRAMES), 224)
+            model(backbone.pixels(frames).contiguous())
+    return time.perf_counter() - start
+
+
+def one_clip(clip: Path, settings: Backbone) -> np.ndarray:
+    """What the features stage does for a clip that is not cached, less writing it."""
+    return computed(clip, Sampling(frames=FRAMES), settings)
+
+
+def ours(settings: Backbone, clips: Sequence[Path], few: int) -> float:
+    """Seconds for the clips beyond `few`: the start of the workers, the same for any number of
+    clips, cancels out.
+    """
+    seconds = []
+    for part in (clips[:few], clips):
+        start = time.perf_counter()
+        run_all(partial(one_clip, settings=settings), part, cores(), settings.name)
+        seconds.append(time.perf_counter() - start)
+    return seconds[1] - seconds[0]
+
+
+def matrix_rate() -> float:
+    """This machine's best rate of bf16 matrix products, in TFLOP/s: one thread for each core."""
+    best = 0.0
+    for size in (1024, 2048, 4096):
+        a, b = (torch.randn(size, size).bfloat16() for _ in range(2))
+        for _ in range(6):
+            start = time.perf_counter()
+            a @ b
+            best = max(best, 2 * size ** 3 / (time.perf_counter() - start) / 1e12)
+    return best
+
+
+def features(clips: Sequence[Path], weights: Path) -> pd.DataFrame:
+    """Frames per second of each backbone, both ways; the share of the matrix rate."""
+    rows = []
+    for settings, few, many, plainly in (
+            (Backbone(name="resnet152", weights=str(weights)), 4, 16, 3),
+            (Backbone(name="efficientnet-lite2"), 10, 60, 8)):
+        torch.set_num_threads(cores())
+        whole = backbone.whole(settings)
+        plain_frames(whole, clips[:1])
+        rate = plainly * FRAMES / plain_frames(whole, clips[:plainly])
+        matrix = matrix_rate()
+        mine = (many - few) * FRAMES / ours(settings, list(islice(cycle(clips), many)), few)
+        share = mine * GFLOP[settings.name] / 1000 / matrix if settings.name in GFLOP else None
+        rows += [{"backbone": settings.name, "method": "plain loop, fp32", "frames_per_s": rate,
+                  "ratio_to_plain": 1.0, "share_of_gemm": None},
+                 {"backbone": settings.name, "method": f"leanclips, {backbone.precision()}",
+                  "frames_per_s": mine, "ratio_to_plain": mine / rate, "share_of_gemm": share}]
+    return pd.DataFrame(rows).round(3)
+
+
+def steps(threads: int, plain: bool, count: int, begin) -> float:
+    """Seconds of `count` training steps of the CRNN, begun together with the other processes."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    crnn = CRNN(WIDTH, CLASSES, Network()).train()
+    copy = Mixed(crnn) if has_fast_bf16() and not plain else None
+    if not plain:
+        keep_freed_memory()
+    optimizer = torch.optim.Adam(crnn.parameters(), lr=1e-4, fused=None if plain else True)
+    clips, labels = torch.rand(BATCH, FRAMES, WIDTH), torch.arange(BATCH) % CLASSES
+
+    for _ in range(3):
+        step(crnn, copy, optimizer, clips, labels)
+    begin.wait()
+    start = time.perf_counter()
+    for _ in range(count):
+        step(crnn, copy, optimizer, clips, labels)
+    return time.perf_counter() - start
+
+
+def together(processes: int, threads: int, plain: bool, count: int) -> float:
+    """Milliseconds a step of runs side by side, over all of them."""
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager, context.Pool(processes) as pool:
+        begin = manager.Barrier(processes)
+        seconds = pool.starmap(steps, [(threads, plain, count, begin)] * processes)
+    return max(seconds) / (processes * count) * 1000
+
+
+METHODS = {
+    "plain PyTorch, fp32, all threads in one run": (1, 0, True),
+    "plain PyTorch, fp32, a run for each core": (0, 1, True),
+    "leanclips, a run for each core": (0, 1, False),
+}
+
+
+def finetuning(count: int, rounds: int) -> pd.DataFrame:
+    """Milliseconds a step, the median of rounds in turn, and the ratio to the first method."""
+    found = {name: [] for name in METHODS}
+    for _ in range(rounds):
+        for name, (processes, threads, plain) in METHODS.items():
+            found[name].append(together(processes or cores(), threads or cores(), plain, count))
+    times = {name: median(values) for name, values in found.items()}
+    first = next(iter(times.values()))
+    return pd.DataFrame([{"method": name, "ms_per_step": value, "ratio": first / value}
+                         for name, value in times.items()]).round(2)
+
+
+def ancestor(passed: pd.DataFrame, trained: pd.DataFrame) -> pd.DataFrame:
+    """The whole fine-tuning study both ways, from the measured times.
+
+    The public ancestor passes every frame of every clip through the backbone in every epoch.
+    """
+    resnet = passed[passed["backbone"] == "resnet152"]["frames_per_s"].tolist()
+    step = trained["ms_per_step"].tolist()
+    epoch_frames = (TRAINED + VALIDATED) * FRAMES
+    frames = RUNS * (EPOCHS * epoch_frames + 2 * HELDOUT * FRAMES)
+    all_steps = RUNS * EPOCHS * -(-TRAINED // BATCH)
+    once = 2 * (TRAINED + VALIDATED + HELDOUT) * FRAMES
+    theirs = frames / resnet[0] + all_steps * step[0] / 1000
+    mine = once / resnet[1] + all_steps * step[-1] / 1000
+    rows = [
+        ("frames through the backbone, each in every epoch", frames, "frames",
+         f"{RUNS} runs x ({EPOCHS} epochs x {TRAINED + VALIDATED} clips + 2 x {HELDOUT} held-out) "
+         f"x {FRAMES}"),
+        ("frames through the backbone, each once", once, "frames",
+         f"2 variants x {TRAINED + VALIDATED + HELDOUT} clips x {FRAMES}"),
+        ("training steps", all_steps, "steps",
+         f"{RUNS} runs x {EPOCHS} epochs x {-(-TRAINED // BATCH)}"),
+        ("public ancestor, in all", theirs, "s",
+         f"at {resnet[0]:.2f} frames/s and {step[0]:.1f} ms a step"),
+        ("leanclips, in all", mine, "s",
+         f"at {resnet[1]:.2f} frames/s and {step[-1]:.1f} ms a step"),
+        ("ratio", theirs / mine, "times", "extrapolated from the measured rates"),
+    ]
+    return pd.DataFrame(rows, columns=["part", "value", "unit", "note"]).round(3)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--clips", type=Path, required=True, help="a folder of MP4 clips")
+    parser.add_argument("--out", type=Path, default=HERE, help="where the tables go")
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=3)
+    wanted = parser.parse_args()
+    clips = sorted(wanted.clips.glob("*.mp4"))
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "resnet152.pth"
+        torch.manual_seed(0)
+        torch.save(models.resnet152(weights=None).state_dict(), weights)
+        passed = show(features(clips, weights), wanted.out / "features.csv")
+    trained = show(finetuning(wanted.steps, wanted.rounds), wanted.out / "finetuning.csv")
+    show(ancestor(passed, trained), wanted.out / "ancestor.csv")
+
+
+if __name__ == "__main__":
+    main()
