@@ -11,8 +11,8 @@ from leanclips.pipeline import ROOT
 BOOK = ROOT / "book"
 GENERATED = BOOK / "_generated"
 PUBLISHED = Layout(ROOT / "data" / "jhmdb", "published")
-SHOWN = ("study.yml", "clips.csv", "clips/*/report.csv", "runs/**/*.json", "runs/**/*.csv",
-         "runs/**/run.ipynb", "times/**/*.tsv", "machine.json")
+SHOWN = ("study.yml", "clips.csv", "clips/*/report.csv", "features/*/*.csv", "runs/**/*.json",
+         "runs/**/*.csv", "runs/**/run.ipynb", "times/**/*.tsv", "machine.json")
 
 
 def layouts(study: Path | None) -> list[Layout]:
@@ -46,5 +46,6 @@ def _determining(shown: list[Layout]) -> Iterator[Path]:
         for pattern in SHOWN:
             yield from sorted({*layout.study.glob(pattern)} | {*layout.work.glob(pattern)})
     yield from sorted((ROOT / "src" / "leanclips" / "analysis").glob("*.py"))
+    yield from sorted((ROOT / "tests" / "benchmarks").glob("*.csv"))
     yield from sorted(path for path in BOOK.rglob("*") if path.is_file() and not
                       {"_generated", "_build", "__pycache__"} & set(path.parts))

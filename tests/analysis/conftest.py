@@ -44,7 +44,8 @@ def report(clips: list[Clip], variant: str) -> pd.DataFrame:
         elif reason == "optimized" and place == 0:
             after, crf, quality, reason = before, None, 100.0, "no-gain"
         rows.append((clip.id, str(clip.role), clip.label, 1.5, 45, 240, 240, 30.0, before, after,
-                     crf, quality, quality, 2, reason, "ab" * 32, "24:1:92; 25.5:2:93"))
+                     crf, quality, quality, 45.0, 2, reason, None, "ab" * 32,
+                     "24:1:92; 25.5:2:93"))
     return pd.DataFrame(rows, columns=records.REPORT)
 
 
@@ -94,6 +95,16 @@ def predictions(clips: list[Clip], variants: tuple[str, ...], seeds: tuple[int, 
     return pd.DataFrame(rows, columns=records.CROSSTEST)
 
 
+def view_predictions(clips: list[Clip], seed: int, right: Callable[..., bool]) -> pd.DataFrame:
+    heldout = [clip for clip in clips if clip.role == Role.HELDOUT]
+    rows = [(view, seed, classifier, epoch, clip.id, clip.label,
+             clip.label if right(view, seed, classifier, "source", place)
+             else CLASSES[1 - CLASSES.index(clip.label)])
+            for view, known in records.VIEWS.items() for classifier in known
+            for epoch in records.EPOCHS for place, clip in enumerate(heldout)]
+    return pd.DataFrame(rows, columns=records.VIEW_PREDICTIONS)
+
+
 def mostly_right(variant: str, seed: int, classifier: str, tested: str, place: int) -> bool:
     return (place + seed) % 4 != 0
 
@@ -127,6 +138,8 @@ def make_records(tmp_path: Path) -> Callable[..., Layout]:
                                  result(name, "pretrain", 0, synthetic, leaks))
             records.write_csv(layout.pretrain / "history.csv", history())
         records.write_csv(layout.crosstest, predictions(clips, variants, seeds, right))
+        for seed in seeds:
+            records.write_csv(layout.views(seed), view_predictions(clips, seed, right))
         times = layout.stage_times / "finetune" / "source-1.tsv"
         times.parent.mkdir(parents=True)
         times.write_text("s\th:m:s\n12.5\t0:00:12\n", encoding="utf-8")

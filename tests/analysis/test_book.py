@@ -11,7 +11,7 @@ import pytest
 import yaml
 from nbformat.v4 import new_markdown_cell, new_notebook
 
-from leanclips.analysis import book, notebooks, style
+from leanclips.analysis import book, notebooks, order, style
 from leanclips.analysis.formats import percent
 from leanclips.analysis.results import load
 from leanclips.errors import StudyError
@@ -165,6 +165,19 @@ def test_a_run_without_its_notebook_still_has_its_page(pages, make_records):
     (layout.run("source", 1) / "run.ipynb").unlink()
     page = pages(load(layout)) / "tiny" / "runs" / "source-seed-01.ipynb"
     assert "Provenance" in json.loads(page.read_text())["cells"][-1]["source"][0]
+
+
+def test_whether_time_is_needed_is_told_where_the_records_have_it(pages, make_records):
+    layout = make_records()
+    out = pages(load(layout), name="with")
+    shown = (out / "tiny" / "time.md").read_text()
+    assert book.markdown(order.headline(load(layout))) in shown
+    assert "{themed-figure} /tiny/figures/time" in shown and "middle frame" in shown
+    shutil.rmtree(layout.work / "runs" / "views")
+    out = pages(load(layout), name="without")
+    shown = (out / "tiny" / "time.md").read_text()
+    assert "These records come without it." in shown and "themed-figure" not in shown
+    assert not (out / "tiny" / "tables" / "time.csv").exists()
 
 
 def test_hidden_cells_go_and_headings_stay_in_step(tmp_path):

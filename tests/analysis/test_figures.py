@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leanclips.analysis import compression_figures, figures, style
+from leanclips.analysis import compression_figures, figures, order, style
 from leanclips.analysis.results import load
 
 ALL = [figures.answer, figures.accuracy_spread, figures.differences, figures.cross_matrix,
        figures.confusion, figures.learning_curves, compression_figures.overview,
-       compression_figures.savings, compression_figures.quality, compression_figures.clip_sizes]
+       compression_figures.savings, compression_figures.quality, compression_figures.clip_sizes,
+       order.figure]
 
 
 @pytest.mark.parametrize("make", ALL)

@@ -51,8 +51,8 @@ def test_a_missing_record_is_named_with_its_remedy(make_records, missing):
     assert error.value.where.endswith(missing) and "run the study" in error.value.remedy
 
 
-@pytest.mark.parametrize("optional", ["times", "runs/source/seed-01/run.ipynb"])
-def test_times_and_notebooks_may_be_missing(make_records, optional):
+@pytest.mark.parametrize("optional", ["times", "runs/source/seed-01/run.ipynb", "runs/views"])
+def test_times_notebooks_and_views_may_be_missing(make_records, optional):
     layout = make_records()
     path = layout.work / optional
     shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -14,21 +14,24 @@ from pathlib import Path
 import jinja2
 import yaml
 
-from leanclips.analysis import formats, notebooks, style, tables, view
+from leanclips.analysis import benchmarks, epochs, formats, notebooks, style, tables, view
 from leanclips.analysis.case_study import CASE_STUDY, OFFICIAL_SPLIT, RANDOM_SPLIT, SIBLINGS
 from leanclips.analysis.results import Results
 from leanclips.analysis.statistics import RESAMPLES, clips_per_arm, standard_error, wilson
 from leanclips.errors import StudyError
-from leanclips.files import write_text
+from leanclips.files import folder_aside, write_text
 from leanclips.records import RunResult
 
 # The once-only pages and those of each study, with their short names for the sidebar.
-ONCE = {"case-study": "The case study", "comparing": "How we compare", "rerun": "Run it again",
+ONCE = {"case-study": "The case study", "comparing": "How we compare",
+        "optimizer": "Compression: the optimizer", "costs": "Costs: time and storage",
+        "rerun": "Run it again",
         "your-clips": "Your own clips", "limits": "Limits", "tried": "What did not help",
         "references": "References"}
 PER_STUDY = {"index": "The answer", "data": "The clips", "compression": "What compression saves",
              "network": "Network and protocol", "results": "Accuracy in full",
-             "cross": "Cross matrix", "runs/index": "Every run", "cost": "What it cost"}
+             "cross": "Cross matrix", "time": "Is time needed?", "runs/index": "Every run",
+             "cost": "What it cost"}
 COPIED = ("_config.yml", "_static", "_ext")
 LOG_LINES = 4
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -51,7 +54,10 @@ def write_pages(book_dir: Path, studies: Sequence[Results], out: Path) -> None:
         pages = Pages(book_dir, views)
         for name in ("index", *ONCE):
             write_text(aside / f"{name}.md", pages.render(f"{name}.md"))
-        tables.case_study_cross().write_csv(aside / "tables")
+        for table in (tables.case_study_cross(), *pages.measured.values()):
+            table.write_csv(aside / "tables")
+        for figure in pages.drawn.values():
+            style.write(figure, aside / "figures")
         for one in views:
             _write_study(pages, one, aside / one.slug)
         write_text(aside / "_toc.yml", yaml.safe_dump(contents(views), sort_keys=False))
@@ -93,16 +99,12 @@ def _telling(log: str) -> str:
 @contextmanager
 def _folder_aside(path: Path) -> Iterator[Path]:
     """An empty folder beside `path` that takes its place on success."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=".aside-", dir=path.parent))
-    try:
+    with folder_aside(path.parent) as aside:
         (aside / "new").mkdir()
         yield aside / "new"
         if path.exists():
             os.replace(path, aside / "old")
         os.replace(aside / "new", path)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -135,6 +137,7 @@ def contents(views: Sequence[view.View]) -> dict:
 
     return {"format": "jb-book", "root": "index", "parts": [
         once("The question", "case-study", "comparing"), *(_part(one) for one in views),
+        once("Measured", "optimizer", "costs"),
         once("Do it yourself", "rerun", "your-clips"),
         once("Notes", "limits", "tried", "references")]}
 
@@ -157,6 +160,9 @@ class Pages:
     """The templates, with what they may say; a value that is missing is an error."""
 
     def __init__(self, book_dir: Path, views: Sequence[view.View]):
+        self.measured = benchmarks.read(book_dir.parent / "tests" / "benchmarks")
+        self.drawn = {name: epochs.figure(self.measured[name].data)
+                      for name in ("storage",) if name in self.measured}
         self.environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(book_dir), undefined=jinja2.StrictUndefined,
             trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False)
@@ -167,7 +173,11 @@ class Pages:
             about=formats.about, capitalized=formats.capitalized)
         self.environment.globals.update(
             studies=list(views), main=views[0], figure=figure_block, table=table_block,
-            notes=notes, provenance=provenance, resamples=RESAMPLES, **case_study_numbers())
+            notes=notes, provenance=provenance, resamples=RESAMPLES, measured=self.measured,
+            saving_of_zones=benchmarks.saving_of_zones,
+            saving_of_search=benchmarks.saving_of_search, drawn=self.drawn, epochs=epochs,
+            fastest_features=benchmarks.fastest_features, fastest_step=benchmarks.fastest_step,
+            against_ancestor=benchmarks.against_ancestor, **case_study_numbers())
 
     def render(self, template: str, one: view.View | None = None, **values: object) -> str:
         try:
@@ -192,10 +202,11 @@ def case_study_numbers() -> dict[str, object]:
         "random_split": RANDOM_SPLIT, "official_split": OFFICIAL_SPLIT, "siblings": SIBLINGS}
 
 
-def figure_block(one: view.View, name: str) -> str:
-    """A figure in both themes, with its caption, alt text and CSV."""
-    figure = one.figures[name]
-    path = f"/{one.slug}/figures/{name}"
+def figure_block(one: view.View | None, which: str | style.Figure) -> str:
+    """A figure in both themes, with its caption, alt text and CSV; see `table_block`."""
+    figure = one.figures[which] if isinstance(which, str) else which
+    folder = f"/{one.slug}/figures" if one and isinstance(which, str) else "/figures"
+    path = f"{folder}/{figure.name}"
     return (f"```{{themed-figure}} {path}\n:alt: {json.dumps(figure.alt, ensure_ascii=False)}\n\n"
             f"{markdown(figure.caption)} [Numbers (CSV)]({path}.csv)\n```")
 
@@ -233,6 +244,7 @@ def provenance(run: RunResult) -> str:
     hashes = {"Backbone weights": run.backbone_sha256, "Features": run.features_sha256,
               "Split": run.split_sha256}
     rows = {"Backbone": markdown(run.backbone), "Seed": run.seed,
+            "Precision of training": run.precision,
             **{f"{name}, SHA-256": f"`{value}`" for name, value in hashes.items()},
             **{f"{markdown(name)}, version": markdown(value)
                for name, value in run.versions.items()}}

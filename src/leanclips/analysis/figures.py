@@ -129,20 +129,22 @@ def accuracy_spread(results: Results) -> Figure:
         "case study, on another data set.",
         "Minimum / mean / maximum: " + "; ".join(f"{name} {spread(values)}"
                                                  for name, _, values, _ in rows) + ".",
-        data, lambda theme: _draw_spread(results, rows, theme))
+        data, lambda theme: draw_spread(rows, results.variants, "Validation accuracy", theme))
 
 
-def _draw_spread(results: Results, rows: list[SpreadRow], theme: Theme) -> Canvas:
+def draw_spread(rows: Sequence[SpreadRow], names: Sequence[str], label: str,
+                theme: Theme) -> Canvas:
+    """A line for each row; its colour and mark by the place of its name among `names`."""
     canvas, (ax,) = panels(1, 1, 0.9 + 0.36 * len(rows))
-    colour, marker = colours(results.variants), markers(results.variants)
-    for y, (_, variant, values, seeds) in enumerate(rows):
-        ink, mark = colour.get(variant, theme.ink), marker.get(variant, "d")
+    colour, marker = colours(names), markers(names)
+    for y, (_, name, values, seeds) in enumerate(rows):
+        ink, mark = colour.get(name, theme.ink), marker.get(name, "d")
         ax.plot([values.least, values.greatest], [y, y], color=ink, linewidth=2)
         ax.plot(seeds, np.full(len(seeds), y + 0.25), linestyle="", marker=mark, markersize=3.5,
                 alpha=0.6, color=ink, markeredgewidth=0)
         ax.plot(values.mean, y, marker=mark, markersize=9, color=ink,
                 markeredgecolor=theme.page)
-    ax.set(xlabel="Validation accuracy", ylim=(len(rows) - 0.5, -0.5))
+    ax.set(xlabel=label, ylim=(len(rows) - 0.5, -0.5))
     ax.set_yticks(range(len(rows)), [name for name, *_ in rows])
     percent_axis(ax.xaxis)
     return canvas

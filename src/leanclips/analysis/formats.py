@@ -35,6 +35,11 @@ def points(difference: float, digits: int = 1) -> str:
     return signed.replace("-", MINUS)
 
 
+def within(margin: float) -> str:
+    """0.05 as 5 (points, without a sign)."""
+    return points(margin, 0 if margin >= 0.02 else 1).lstrip("+")
+
+
 def interval(between: Interval) -> str:
     """An interval of differences, in points."""
     return f"{points(between.low)} to {points(between.high)}"

@@ -30,7 +30,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Bytes of a variant's target and held-out clips; `kept` could not be made smaller."""
+    """Bytes of a variant's target and held-out clips.
+
+    `no_gain` and `unreachable` kept their bytes for that reason, `kept` for any. `encodes` is
+    the mean a clip, `drift` the mean feature drift (None where it is not known).
+    """
 
     variant: str
     clips: int
@@ -39,7 +43,10 @@ class Sizes:
     mean_saving: float
     median_saving: float
     kept: int
+    no_gain: int
     unreachable: int
+    encodes: float
+    drift: float | None
 
     @property
     def saving(self) -> float:
@@ -102,8 +109,12 @@ def sizes(results: Results, variant: str) -> Sizes:
     saving = savings(table)
     return Sizes(variant, len(table), int(table["bytes_in"].sum()), int(table["bytes_out"].sum()),
                  float(saving.mean()), float(saving.median()),
+                 int((table["crf"].isna() & (table["reason"] != "external")).sum()),
                  int((table["reason"] == "no-gain").sum()),
-                 int((table["reason"] == "target-unreachable").sum()))
+                 int((table["reason"] == "target-unreachable").sum()),
+                 float(table["encodes"].mean()),
+                 float(results.drift[variant].mean()) if variant in (results.drift or {})
+                 else None)
 
 
 def savings(table: pd.DataFrame) -> pd.Series:

@@ -19,7 +19,7 @@ PRETRAIN = "pretrain"
 RUN_AGAIN = "run the study again ('make study STUDY=…'); it redoes only what is missing"
 TEXT_COLUMNS = {"clip": str, "label": str, "predicted": str, "variant": str, "tested_on": str,
                 "classifier": str, "role": str, "reason": str, "sha256": str,
-                "probes": str}
+                "detail": str, "probes": str}
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,9 @@ class Results:
     `reports` holds a table (records.REPORT) for each variant and for `originals`;
     `runs` the result of each (variant, seed); `history` the columns variant, seed and
     records.HISTORY; `crosstest` the columns of records.CROSSTEST and `correct`;
-    `seconds` the wall time of each job by stage. The pretraining pair is None together.
+    `seconds` the wall time of each job by stage; `drift` the cosine distance of each variant's
+    features from the source's, clip by clip; `views` the columns of records.VIEW_PREDICTIONS,
+    None where the records come without them. The pretraining pair is None together.
     """
 
     layout: Layout
@@ -44,6 +46,8 @@ class Results:
     pretrain_history: pd.DataFrame | None
     seconds: dict[str, tuple[float, ...]]
     machine: dict[str, str]
+    drift: dict[str, pd.Series]
+    views: pd.DataFrame | None
 
     @property
     def name(self) -> str:
@@ -122,7 +126,8 @@ def load(layout: Layout) -> Results:
         pretrain=records.read_result(layout.pretrain / "result.json") if pretrained else None,
         pretrain_history=_table(layout.pretrain / "history.csv", records.HISTORY)
         if pretrained else None,
-        seconds=_seconds(layout.stage_times), machine=_machine(layout.work / "machine.json"))
+        seconds=_seconds(layout.stage_times), machine=_machine(layout.work / "machine.json"),
+        drift=_drift(layout, study), views=_views(layout, study, clips))
 
 
 def targets(study: Study) -> dict[str, float]:
@@ -194,6 +199,23 @@ def _crosstest(layout: Layout, study: Study, clips: tuple[Clip, ...]) -> pd.Data
     return indexed.loc[wanted].reset_index()
 
 
+def _views(layout: Layout, study: Study, clips: tuple[Clip, ...]) -> pd.DataFrame | None:
+    """The views' predictions, complete and in order; None where there is none of them."""
+    paths = [layout.views(seed) for seed in study.finetuning.seeds]
+    if not any(path.is_file() for path in paths):
+        return None
+    table = pd.concat([_table(path, records.VIEW_PREDICTIONS) for path in paths])
+    heldout = [clip.id for clip in of_role(clips, Role.HELDOUT)]
+    wanted = [(view, seed, classifier, epoch, clip) for view, known in records.VIEWS.items()
+              for seed in study.finetuning.seeds for classifier in known
+              for epoch in records.EPOCHS for clip in heldout]
+    indexed = table.set_index(list(records.VIEW_PREDICTIONS[:5]))
+    if len(table) != len(wanted) or set(indexed.index) != set(wanted):
+        raise StudyError("the predictions are not those of this study's seeds and clips",
+                         paths[0].parent, f"delete the folder and {RUN_AGAIN}")
+    return indexed.loc[wanted].reset_index()
+
+
 def _seconds(folder: Path) -> dict[str, tuple[float, ...]]:
     """Wall seconds of each job, by stage: Snakemake's benchmark files, where there are any."""
     found: dict[str, list[float]] = {}
@@ -201,6 +223,16 @@ def _seconds(folder: Path) -> dict[str, tuple[float, ...]]:
         stage = path.relative_to(folder).with_suffix("").parts[0]
         found.setdefault(stage, []).extend(pd.read_csv(path, sep="\t")["s"].astype(float))
     return {stage: tuple(times) for stage, times in found.items()}
+
+
+def _drift(layout: Layout, study: Study) -> dict[str, pd.Series]:
+    """By variant, where the features' index was kept."""
+    found = {}
+    for variant in study.variants:
+        path = layout.feature_index(study.backbone.name, variant)
+        if path.is_file():
+            found[variant] = _table(path, ("clip", "drift")).set_index("clip")["drift"]
+    return found
 
 
 def _machine(path: Path) -> dict[str, str]:

@@ -155,19 +155,22 @@ def compression(results: Results) -> Table:
     published = {ORIGINALS: CASE_STUDY.saving_originals, "optimized": CASE_STUDY.saving_crops}
     found = [measures.sizes(results, name) for name in names]
     rows = tuple((size.variant, megabytes(size.bytes_in), megabytes(size.bytes_out),
-                  percent(size.saving), percent(size.mean_saving), thousands(size.kept),
-                  thousands(size.unreachable),
+                  percent(size.saving), f"{size.encodes:.1f}",
+                  "–" if size.drift is None else f"{size.drift:.3f}", thousands(size.kept),
                   percent(published[size.variant], 0) if size.variant in published else "–")
                  for size in found)
     data = pd.DataFrame([{"variant": size.variant, "clips": size.clips, "bytes_in": size.bytes_in,
                           "bytes_out": size.bytes_out, "saving_of_total": size.saving,
                           "mean_saving": size.mean_saving, "median_saving": size.median_saving,
-                          "kept_no_gain": size.kept, "kept_target_unreachable": size.unreachable}
+                          "encodes_per_clip": size.encodes, "feature_drift": size.drift,
+                          "kept": size.kept, "kept_no_gain": size.no_gain,
+                          "kept_target_unreachable": size.unreachable}
                          for size in found])
     caption = (f"Bytes of the {len(results.compared)} target and held-out clips: the uncropped "
-               "originals, and the crops that the network is trained on.")
-    header = ("Encoded", "Before", "After", "Saved", "Mean per clip", "Kept: no gain",
-              "Kept: target out of reach", "Case study")
+               "originals, and the crops that the network is trained on. Feature drift: mean cosine "
+               "distance of the frozen backbone's features from those of the source.")
+    header = ("Encoded", "Before", "After", "Saved", "Encodes per clip", "Feature drift",
+              "Originals kept", "Case study")
     return Table("compression", caption, header, rows, data)
 
 

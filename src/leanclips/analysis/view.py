@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from leanclips.analysis import compression_figures, figures, measures, tables
+from leanclips.analysis import compression_figures, figures, measures, order, tables
 from leanclips.analysis.case_study import CASE_STUDY
 from leanclips.analysis.formats import (classifier_name, interval, known, listing, percent,
-                                        points, several)
+                                        points, several, within)
 from leanclips.analysis.results import Results, controls, targets
 from leanclips.analysis.statistics import Verdict
 from leanclips.analysis.style import Figure
@@ -90,7 +90,7 @@ class View:
 
     @property
     def margin(self) -> str:
-        return points(self.study.margin, 0 if self.study.margin >= 0.02 else 1).lstrip("+")
+        return within(self.study.margin)
 
     @property
     def picking(self) -> dict[str, tuple[float, float]]:
@@ -155,11 +155,11 @@ class View:
         results, lines = self.results, []
         for name, target in targets(self.study).items():
             size = measures.sizes(results, name)
-            lines.append(f"*{name}*: the highest compression whose delivered file still scores "
-                         f"VMAF NEG {target:g} in its worst second. It saves "
+            lines.append(f"*{name}*: the fewest bytes whose delivered file still scores VMAF NEG "
+                         f"{target:g} in its worst second, colours checked as well. It saves "
                          f"{percent(size.saving)} of the crops' bytes (the case study: "
                          f"{percent(CASE_STUDY.saving_crops, 0)}); "
-                         f"{several(size.kept, 'clip')} kept the original bytes for lack of gain, "
+                         f"{several(size.no_gain, 'clip')} kept the original bytes for lack of gain, "
                          f"{size.unreachable} because the target was out of reach.")
         for name, optimized in controls(self.study).items():
             lines.append(self._control_quality(name, optimized))
@@ -187,6 +187,14 @@ class View:
         return lines
 
     @property
+    def time_headline(self) -> str:
+        return order.headline(self.results)
+
+    @property
+    def time_sentences(self) -> list[str]:
+        return order.sentences(self.results)
+
+    @property
     def recurrence_helps(self) -> bool:
         """Whether the CRNN beats the linear classifier by the margin, on source clips."""
         return self.source_accuracy["crnn"] - self.source_accuracy["linear"] > self.study.margin
@@ -204,6 +212,9 @@ def make(results: Results) -> View:
             *(tables.cross(results, classifier) for classifier in CLASSIFIERS),
             tables.compression(results), tables.data(results), tables.cost(results),
             tables.protocol(results), tables.runs(results)]
+    if results.views is not None:
+        drawn.append(order.figure(results))
+        made.append(order.table(results))
     return View(results, {table.name: table for table in made},
                 {figure.name: figure for figure in drawn},
                 tuple(measures.comparisons(results)))

@@ -1,0 +1,170 @@
+"""The measured comparisons of tests/benchmarks, as the book shows them."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from leanclips.analysis import epochs
+from leanclips.analysis.formats import duration, megabytes, percent, thousands
+from leanclips.analysis.tables import Table
+
+SETS = {"crops": "J-HMDB crops", "demo": "demo crops, synthetic", "longer": "longer clips"}
+# The rows of ancestor.csv that say what the whole study takes, in one unit.
+ANCESTOR, OURS = "public ancestor, in all", "leanclips, in all"
+
+
+def read(folder: Path) -> dict[str, Table]:
+    """The tables that were measured, by name; what was not is left out."""
+    makers = {"optimizer": _optimizer, "speed": _speed, "memory": _memory, "targets": _targets,
+              "heights": _heights, "storage": _storage, "steps": _steps, "features": _features,
+              "finetuning": _finetuning, "ancestor": _ancestor}
+    return {name: make(pd.read_csv(folder / f"{name}.csv")) for name, make in makers.items()
+            if (folder / f"{name}.csv").is_file()}
+
+
+def saving_of_zones(data: pd.DataFrame) -> float | None:
+    """Share of bytes that zones save against the best single CRF of each longer clip."""
+    longer = data[data["set"] == "longer"].set_index("method")["bytes"]
+    if not {"leanclips", "leanclips, uniform"} <= set(longer.index):
+        return None
+    return 1 - longer["leanclips"] / longer["leanclips, uniform"]
+
+
+def saving_of_search(data: pd.DataFrame) -> dict[str, float]:
+    """By set, the share of bytes saved against one CRF at which the worst clip holds the target."""
+    worst = data[data["method"].str.startswith("one CRF, worst clip")]
+    return {SETS[row.set]: 1 - 1 / row.against_leanclips for row in worst.itertuples()}
+
+
+def fastest_features(data: pd.DataFrame) -> list[str]:
+    """For each backbone, what its fastest way is worth."""
+    best = data.loc[data.groupby("backbone", sort=False)["frames_per_s"].idxmax()]
+    return [f"{row.backbone} is fastest by {row.method}: {row.frames_per_s:.1f} frames/s, "
+            f"{row.ratio_to_plain:.2f} times plain PyTorch"
+            + ("." if pd.isna(row.share_of_gemm) else
+               f" and {percent(row.share_of_gemm, 0)} of what the machine's matrix product does.")
+            for row in best.itertuples()]
+
+
+def fastest_step(data: pd.DataFrame) -> str:
+    """The fastest way to take a training step beside the slowest."""
+    best, worst = (data.loc[data["ms_per_step"].agg(which)] for which in ("idxmin", "idxmax"))
+    return (f"The fastest, {best.method}, takes {best.ms_per_step:.1f} ms a step; the slowest, "
+            f"{worst.method}, {worst.ms_per_step:.1f} ms "
+            f"({worst.ms_per_step / best.ms_per_step:.1f} times as long).")
+
+
+def against_ancestor(data: pd.DataFrame) -> str:
+    """What computing features once is worth for the whole study; empty without both totals."""
+    total = data.set_index("part")
+    if not {ANCESTOR, OURS} <= set(total.index):
+        return ""
+    theirs, ours = total.loc[ANCESTOR], total.loc[OURS]
+    return (f"The ancestor's way takes {_amount(theirs.value, theirs.unit)} in all, "
+            f"{theirs.value / ours.value:.1f} times leanclips' {_amount(ours.value, ours.unit)}.")
+
+
+def _amount(value: float, unit: str) -> str:
+    """A value with its unit; seconds as a person says them."""
+    if unit in ("s", "seconds"):
+        return duration(value)
+    return f"{thousands(value) if abs(value) >= 1000 else f'{value:.4g}'} {unit}"
+
+
+def _optimizer(data: pd.DataFrame) -> Table:
+    rows = tuple((f"{SETS[row.set]} ({row.clips})", row.method, megabytes(row.bytes),
+                  percent(row.against_leanclips), f"{row.encodes:.2f}",
+                  f"{row.worst_quality:.1f}", thousands(row.below_target),
+                  thousands(row.above_tolerance)) for row in data.itertuples())
+    caption = ("Ways to choose a CRF, side by side: x264 preset medium, VMAF NEG of the worst "
+               "second (10th percentile), target 93, tolerance half a point. Encodes per clip "
+               "count what each method needs to decide and deliver.")
+    header = ("Clips", "Method", "Bytes", "Of leanclips'", "Encodes per clip", "Worst clip",
+              "Below target", "Above tolerance")
+    return Table("optimizer", caption, header, rows, data)
+
+
+def _speed(data: pd.DataFrame) -> Table:
+    rows = tuple((row.measure, f"{row.ratio:.2f}", thousands(row.clips))
+                 for row in data.itertuples())
+    return Table("speed", "Wall times, as ratios measured in one run on 2 cores.",
+                 ("Measure", "Ratio", "Clips"), rows, data)
+
+
+def _memory(data: pd.DataFrame) -> Table:
+    rows = tuple((f"{row.width} × {row.height}", f"{row.minutes:g} min", thousands(row.frames),
+                  thousands(row.encodes), f"{row.peak_gb:.2f} GB") for row in data.itertuples())
+    return Table("memory", "The most memory that one long file takes, all processes together.",
+                 ("Pixels", "Length", "Frames", "Encodes", "Memory"), rows, data)
+
+
+def _targets(data: pd.DataFrame) -> Table:
+    rows = tuple((f"{row.target:g}", percent(row.bytes_share), f"{row.mean_drift:.4f}",
+                  f"{row.drift_p95:.4f}", f"{row.encodes:.2f}") for row in data.itertuples())
+    caption = ("The machine's view: how far the features of the frozen backbone "
+               "(EfficientNet-Lite2, 12 frames a clip) move at each target. Cosine distance, "
+               "J-HMDB crops.")
+    return Table("targets", caption, ("Target", "Bytes kept", "Mean drift", "95th percentile",
+                                      "Encodes per clip"), rows, data)
+
+
+def _heights(data: pd.DataFrame) -> Table:
+    names = [name for name in data.columns if name not in ("target", "clips")]
+    rows = tuple((f"{row['target']:g}", thousands(row["clips"]),
+                  *(f"{row[name]:.1f}" for name in names))
+                 for row in data.to_dict("records"))
+    caption = ("The same encodes, scored at the clips' own height and as shown at others: VMAF "
+               "NEG of the worst second, mean over the clips.")
+    header = ("Target", "Clips", *("Own height" if name == "own" else f"At {name}" for name in names))
+    return Table("heights", caption, header, rows, data)
+
+
+def _storage(data: pd.DataFrame) -> Table:
+    rows = tuple((row.variant, "local" if row.is_local else epochs.mbit(row.link_mbit),
+                  megabytes(row.bytes), f"{row.seconds:.2f} s", f"{row.min:.2f} to {row.max:.2f} s",
+                  "–" if row.is_local else f"{row.link_seconds:.2f} s", f"{row.clips_per_s:.1f}",
+                  thousands(row.decoded_frames_per_s), epochs.bound_by(data, row))
+                 for row in epochs.rows(data))
+    one = epochs.rows(data)[0]
+    caption = (f"An epoch over {thousands(one.clips)} clips, median of {one.epochs}, the start of "
+               "its two worker processes included. Bound by: what takes longer alone, the link or "
+               "all that the workers do (an epoch from a local folder).")
+    header = ("Clips", "Link", "Bytes", "Epoch", "Fastest to slowest", "Link alone", "Clips/s",
+              "Frames decoded/s", "Bound by")
+    return Table("storage", caption, header, rows, data)
+
+
+def _steps(data: pd.DataFrame) -> Table:
+    rows = tuple((row.step, row.of, f"{row.frames_per_s:.1f}", f"{row.min:.1f} to {row.max:.1f}",
+                  thousands(row.epoch_frames), duration(row.epoch_seconds))
+                 for row in data.itertuples())
+    caption = ("Alone: decoding all frames from memory, in one process; the frozen network over "
+               "the frames it samples, on all cores.")
+    return Table("steps", caption, ("Step", "Of", "Frames/s", "Slowest to fastest",
+                                    "Frames an epoch", "An epoch"), rows, data)
+
+
+def _features(data: pd.DataFrame) -> Table:
+    rows = tuple((row.backbone, row.method, f"{row.frames_per_s:.1f}",
+                  f"{row.ratio_to_plain:.2f}",
+                  "–" if pd.isna(row.share_of_gemm) else percent(row.share_of_gemm, 0))
+                 for row in data.itertuples())
+    caption = ("Features: frames per second through the frozen backbone, against plain PyTorch "
+               "and against the rate of the machine's own matrix product.")
+    return Table("features", caption, ("Backbone", "Method", "Frames/s", "Times plain",
+                                       "Of matrix product"), rows, data)
+
+
+def _finetuning(data: pd.DataFrame) -> Table:
+    rows = tuple((row.method, f"{row.ms_per_step:.1f}", f"{row.ratio:.2f}")
+                 for row in data.itertuples())
+    return Table("finetuning", "A step of fine-tuning on cached features.",
+                 ("Method", "ms a step", "Ratio"), rows, data)
+
+
+def _ancestor(data: pd.DataFrame) -> Table:
+    rows = tuple((row.part, _amount(row.value, row.unit), "" if pd.isna(row.note) else row.note)
+                 for row in data.itertuples())
+    caption = ("The whole fine-tuning study the public ancestor's way (every frame through the "
+               "backbone in every epoch) and leanclips' (features once).")
+    return Table("ancestor", caption, ("Part", "Amount", "Note"), rows, data)

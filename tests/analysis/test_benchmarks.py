@@ -1,0 +1,92 @@
+"""What tests/benchmarks measured is shown as it was measured."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from leanclips.analysis import benchmarks
+
+MEASURED = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def table():
+    def row(name, method, size, share):
+        return {"set": name, "method": method, "clips": 3, "bytes": size, "encodes": 2.5,
+                "worst_quality": 93.0, "below_target": 0, "above_tolerance": 0,
+                "against_leanclips": share}
+
+    return pd.DataFrame([
+        row("crops", "leanclips", 600, 1.0),
+        row("crops", "one CRF, worst clip at the target (17)", 1000, 1000 / 600),
+        row("longer", "leanclips", 800, 1.0), row("longer", "leanclips, uniform", 1000, 1.25),
+        row("longer", "one CRF, worst clip at the target (21)", 1600, 2.0)])
+
+
+def test_savings_are_shares_of_the_other_methods_bytes(table):
+    assert benchmarks.saving_of_zones(table) == pytest.approx(0.2)
+    assert benchmarks.saving_of_search(table) == pytest.approx(
+        {"J-HMDB crops": 0.4, "longer clips": 0.5})
+    assert benchmarks.saving_of_zones(table[table["set"] == "crops"]) is None
+
+
+def test_only_what_was_measured_is_shown(tmp_path, table):
+    assert benchmarks.read(tmp_path) == {}
+    table.to_csv(tmp_path / "optimizer.csv", index=False)
+    shown = benchmarks.read(tmp_path)
+    assert list(shown) == ["optimizer"] and len(shown["optimizer"].rows) == 5
+    assert shown["optimizer"].rows[1][3] == "166.7%"
+
+
+def test_sections_that_come_later_have_their_tables(tmp_path):
+    pd.DataFrame([("lite2", "plain", 10.0, 1.0, 0.1), ("lite2", "bf16", 35.0, 3.5, None),
+                  ("resnet152", "plain", 9.0, 1.0, 0.05)],
+                 columns=["backbone", "method", "frames_per_s", "ratio_to_plain", "share_of_gemm"]
+                 ).to_csv(tmp_path / "features.csv", index=False)
+    pd.DataFrame([("plain", 67.0, 1.0), ("fused", 40.0, 0.597)],
+                 columns=["method", "ms_per_step", "ratio"]
+                 ).to_csv(tmp_path / "finetuning.csv", index=False)
+    pd.DataFrame([("frames", 1344000, "frames", "30 epochs"),
+                  (benchmarks.ANCESTOR, 72000, "s", None), (benchmarks.OURS, 7200, "s", None)],
+                 columns=["part", "value", "unit", "note"]
+                 ).to_csv(tmp_path / "ancestor.csv", index=False)
+    shown = benchmarks.read(tmp_path)
+    assert list(shown) == ["features", "finetuning", "ancestor"]
+    assert shown["features"].rows[1] == ("lite2", "bf16", "35.0", "3.50", "–")
+    assert shown["finetuning"].rows[1] == ("fused", "40.0", "0.60")
+    assert shown["ancestor"].rows[:2] == (("frames", "1,344,000 frames", "30 epochs"),
+                                          (benchmarks.ANCESTOR, "20 h 00 min", ""))
+    assert benchmarks.fastest_features(shown["features"].data) == [
+        "lite2 is fastest by bf16: 35.0 frames/s, 3.50 times plain PyTorch.",
+        "resnet152 is fastest by plain: 9.0 frames/s, 1.00 times plain PyTorch and 5% of what "
+        "the machine's matrix product does."]
+    assert benchmarks.fastest_step(shown["finetuning"].data) == (
+        "The fastest, fused, takes 40.0 ms a step; the slowest, plain, 67.0 ms "
+        "(1.7 times as long).")
+    total = shown["ancestor"].data
+    assert benchmarks.against_ancestor(total) == (
+        "The ancestor's way takes 20 h 00 min in all, 10.0 times leanclips' 2 h 00 min.")
+    assert benchmarks.against_ancestor(total[total["part"] == "frames"]) == ""
+
+
+def test_the_committed_measurements_are_readable():
+    for name, table in benchmarks.read(MEASURED).items():
+        assert table.name == name and len(table.rows) and len(set(map(len, table.rows))) == 1
+        assert len(table.header) == len(table.rows[0])
+
+
+def test_the_committed_measurements_keep_what_the_optimizer_promises():
+    if not (MEASURED / "optimizer.csv").is_file():
+        pytest.skip("nothing was measured yet")
+    found = pd.read_csv(MEASURED / "optimizer.csv")
+    ours = found[found["method"] == "leanclips"].set_index("set")
+    uniform = found[found["method"] == "leanclips, uniform"].set_index("set")
+    assert (ours["below_target"] == 0).all() and (uniform["below_target"] == 0).all()
+    assert (ours["encodes"] <= 4.5).all()
+    # A set of clips shorter than two windows is uniform as it is.
+    without_zones = pd.concat([uniform, ours.drop(uniform.index)])
+    assert (without_zones[without_zones["clips"] >= 50]["encodes"] <= 2.5).all()
+    assert all(saving >= 0.25 for saving in benchmarks.saving_of_search(found).values())
+    zones = benchmarks.saving_of_zones(found)
+    assert zones is None or zones >= 0.08
