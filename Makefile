@@ -45,7 +45,7 @@ lab: $(READY)
 	@$(BIN)/jupyter lab --notebook-dir=. notebooks/finetune.ipynb
 
 test: $(READY)
-	@$(BIN)/python -m pytest -n 2 -m "not slow and not browser"
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not browser"
 
 test-all: $(READY)
-	@$(BIN)/python -m pytest -n 2
+	@$(BIN)/python -m pytest -n 2 --dist worksteal

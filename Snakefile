@@ -6,7 +6,7 @@ from pathlib import Path
 
 from leanclips.clips import load_clips, pretraining_clips
 from leanclips.layout import Layout
-from leanclips.study import SOURCE, Constant, Optimized, load_study
+from leanclips.study import SOURCE, Constant, External, Optimized, load_study
 
 layout = Layout(Path(config["study"]))
 study = load_study(layout.study)
@@ -16,6 +16,7 @@ pretrained = [layout.pretrain / "result.json", layout.pretrain / "history.csv"]
 pretrained = pretrained if pretraining_clips(clips) else []
 runs = [layout.run(variant, seed) / "result.json"
         for variant in study.all_variants for seed in study.finetuning.seeds]
+views = [layout.views(seed) for seed in study.finetuning.seeds]
 LEANCLIPS = '"$PYTHON" -m leanclips.cli'
 
 
@@ -24,10 +25,14 @@ def times(stage):
 
 
 def parents(wildcards):
-    """What a variant is made from: the crops, and for the control the variant it matches."""
+    """What a variant is made from: the crops; for the control, the variant it matches; for
+    another tool's files, those."""
     variant = study.variants.get(wildcards.variant)
-    matched = [layout.report(variant.bytes_of)] if isinstance(variant, Constant) else []
-    return [layout.report(SOURCE), *matched]
+    more = [layout.report(variant.bytes_of)] if isinstance(variant, Constant) else []
+    if isinstance(variant, External):
+        more = sorted(path for path in (layout.study / variant.folder).rglob("*")
+                      if path.is_file())
+    return [layout.report(SOURCE), *more]
 
 
 def settings_of(wildcards):
@@ -40,7 +45,7 @@ wildcard_constraints:
 
 
 rule all:
-    input: runs, layout.crosstest, layout.report("originals"),
+    input: runs, views, layout.crosstest, layout.report("originals"),
 
 
 if study.synthetic is not None:
@@ -80,7 +85,10 @@ rule encode:
 
 
 rule features:
-    input: layout.work / "clips" / "{variant}" / "report.csv"
+    input:
+        layout.work / "clips" / "{variant}" / "report.csv",
+        lambda wildcards: [] if wildcards.variant == SOURCE else
+            layout.feature_index(backbone, SOURCE),
     output: layout.work / "features" / backbone / "{variant}.csv"
     params: study.backbone.model_dump_json(), study.sampling.model_dump_json(),
     benchmark: layout.stage_times / "features-{variant}.tsv"
@@ -106,6 +114,14 @@ rule finetune:
     params: study.finetuning.model_dump_json(exclude={"seeds"}), study.network.model_dump_json(),
     benchmark: layout.stage_times / "finetune" / "{variant}-{seed}.tsv"
     shell: LEANCLIPS + " finetune {layout.study:q} --variant {wildcards.variant} --seed {wildcards.seed}"
+
+
+rule views:
+    input: layout.feature_index(backbone, SOURCE), pretrained,
+    output: layout.work / "runs" / "views" / "seed-{seed}.csv"
+    params: study.finetuning.model_dump_json(exclude={"seeds"}), study.network.model_dump_json(),
+    benchmark: layout.stage_times / "views" / "{seed}.tsv"
+    shell: LEANCLIPS + " views {layout.study:q} --seed {wildcards.seed}"
 
 
 rule crosstest:

@@ -2,6 +2,7 @@
 
 import fcntl
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from leanclips.layout import Layout
 # A busy machine is no failure.
 settings.register_profile("leanclips", deadline=None)
 settings.load_profile("leanclips")
+# Where a shell runs the tests in the background, what they start would not heed Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 H264 = ["-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p"]
 MPEG4 = ["-c:v", "mpeg4", "-q:v", "4"]

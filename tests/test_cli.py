@@ -139,6 +139,7 @@ def test_an_unknown_variant_is_told_with_the_known_ones(tiny_study, leanclips, v
     (["render"], ["the study is not synthetic", "--clips"]),
     (["features", "source"], ["a-001.mp4", "is missing", "run the study again"]),
     (["pretrain"], ["source.csv", "is not there yet", "run the study first"]),
+    (["views", "--seed", "1"], ["source.csv", "is not there yet"]),
     (["crosstest"], ["result.json", "has no result yet", "run the study first"]),
     (["encode", "constant"], ["report.csv", "is not there yet", "run the study first"]),
     (["encode", "optimized"], ["a-001.mp4", "is missing", "run the study again"]),

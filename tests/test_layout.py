@@ -37,8 +37,8 @@ def test_all_that_a_run_makes_lies_in_work():
     made = [LAYOUT.clip("source", "a"), LAYOUT.clip_record("source", "a"),
             LAYOUT.report("source"), LAYOUT.control("constant"), LAYOUT.rendered,
             LAYOUT.feature_index("lite", "source"), LAYOUT.feature("lite", "abc"),
-            LAYOUT.pretrain, LAYOUT.run("source", 1), LAYOUT.crosstest, LAYOUT.stage_times,
-            LAYOUT.clips_root_note]
+            LAYOUT.pretrain, LAYOUT.run("source", 1), LAYOUT.crosstest, LAYOUT.views(1),
+            LAYOUT.stage_times, LAYOUT.clips_root_note]
     assert all(path.is_relative_to(LAYOUT.work) for path in made)
     assert len(set(made)) == len(made)
 

@@ -1,6 +1,5 @@
 """A study that is stopped, changed or run twice ends in the numbers of an undisturbed run."""
 
-import fcntl
 import os
 import shutil
 import signal
@@ -15,9 +14,9 @@ import yaml
 
 from leanclips.errors import StudyError
 from leanclips.layout import Layout
-from leanclips.pipeline import ROOT, only_run, remember_clips, short_name
+from leanclips.pipeline import ROOT, remember_clips, short_name
 
-NUMBERS = ("clips/*/*.mp4", "clips/*/report.csv", "clips/*/control.json", "features/**/*.csv",
+NUMBERS = ("clips/*/*.mp4", "clips/*/report.csv", "clips/*.control.json", "features/**/*.csv",
            "features/**/*.npy", "runs/**/*.json", "runs/**/*.csv", "runs/**/*.safetensors")
 
 
@@ -155,7 +154,7 @@ def test_of_two_runs_at_once_the_second_gives_way(tiny_study):
         second = run(tiny_study)
         assert (second.returncode, second.stdout) == (2, "")
         assert second.stderr == (
-            f"leanclips: {tiny_study.study}: another run of this study is under way (process "
+            f"leanclips: {tiny_study.study}: another run is under way here (process "
             f"{first.pid}); wait for it, or stop it.\n")
         assert first.wait() == 0
     assert tiny_study.report("source").exists()
@@ -210,8 +209,8 @@ def test_another_target_redoes_what_depends_on_it_alone(alone):
     assert run(alone).returncode == 0
     after = redone(before, changes(alone))
     assert {name for name in after if not name.startswith(("times/", "features/"))} == {
-        "clips/optimized", "clips/constant", "clips/originals", "runs/optimized",
-        "runs/constant", "runs/crosstest.csv"}
+        "clips/optimized", "clips/constant", "clips/constant.control.json", "clips/originals",
+        "runs/optimized", "runs/constant", "runs/crosstest.csv"}
     index = "features/efficientnet-lite0/source.csv"
     assert changes(alone)[index] == before[index]
 
@@ -252,17 +251,6 @@ def test_a_bad_clip_is_named_and_the_run_goes_on_once_it_is_mended(tiny_study, f
     clip.write_bytes(good)
     assert run(tiny_study, "--until", "crop").returncode == 0
     assert not differing(tiny_study, finished)
-
-
-def test_the_lock_goes_with_the_process_that_held_it(tmp_path):
-    layout = Layout(tmp_path)
-    with only_run(layout):
-        with pytest.raises(StudyError, match=f"under way .process {os.getpid()}."):
-            with only_run(layout):
-                pass
-    with only_run(layout), (layout.work / "run.lock").open() as file:
-        with pytest.raises(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_where_the_clips_lie_is_remembered(tmp_path):

@@ -21,8 +21,9 @@ def files(folder):
 
 def test_every_record_is_there_as_it_was(finished_study, published):
     names = {name for name in files(published) if not name.startswith("answer")}
-    assert {"runs/crosstest.csv", "runs/pretrain/result.json", "clips/source/report.csv",
-            "clips/constant/control.json", "runs/optimized/seed-02/predictions.csv",
+    assert {"runs/crosstest.csv", "runs/views/seed-01.csv",
+            "runs/pretrain/result.json", "clips/source/report.csv",
+            "clips/constant.control.json", "runs/optimized/seed-02/predictions.csv",
             "runs/optimized/seed-02/run.ipynb", "machine.json"} <= names
     for name in names:
         if not name.endswith(".ipynb"):

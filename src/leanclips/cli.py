@@ -153,6 +153,57 @@ def encode(study: StudyFolder,
 
 
 @app.command()
+def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip or a folder.")],
+             destination: Annotated[Path, typer.Argument(metavar="DST", help="A folder.")],
+             target: Annotated[float | None, typer.Option(
+                 help="What the worst second of each clip has to hold. Default: 93 (vmaf), "
+                      "0.98 (ssim), 40 (xpsnr, dB).")] = None,
+             metric: Annotated[str, typer.Option(help="vmaf (VMAF NEG), ssim or xpsnr.")] = "vmaf",
+             codec: Annotated[str | None, typer.Option(
+                 help="h264, hevc or av1. Default: the clip's own of these, or h264.")] = None,
+             display_height: Annotated[int | None, typer.Option(
+                 min=64, max=4320, help="Score the clip as shown at this height in pixels. "
+                                        "Default: its own.")] = None,
+             drift: Annotated[bool, typer.Option(
+                 "--drift", help="Report how far the features of a network move.")] = False,
+             max_drift: Annotated[float | None, typer.Option(
+                 min=0, max=2, help="Largest mean cosine distance of the features that is "
+                                    "allowed.")] = None,
+             jobs: Jobs = None) -> None:
+    """Make any folder of clips as small as it gets at a quality target.
+
+    Clips that would not gain, or would lose something, are kept, each with its reason; other
+    files are copied. DST/report.csv has a row for each. Stop it whenever you like: started
+    again, it goes on where it was.
+
+    Example: leanclips optimize ~/videos ~/videos-small --target 93
+    """
+    from leanclips.compression.codec import CODECS
+    from leanclips.compression.quality import METRICS, Goal
+    from leanclips.compression.tree import optimize_tree
+
+    if metric not in METRICS or codec not in (None, *CODECS):
+        raise StudyError(f"there is no '{codec if metric in METRICS else metric}'", "optimize",
+                         f"use --metric {'|'.join(METRICS)} and --codec {'|'.join(CODECS)}")
+    target = METRICS[metric].target if target is None else target
+    if not 0 < target < METRICS[metric].highest:
+        raise StudyError(f"the target {target:g} is not on the scale of {metric}", "--target",
+                         f"use a value between 0 and {METRICS[metric].highest:g}")
+    network = None
+    if drift or max_drift is not None:
+        from leanclips.recognition.drift import FeatureDrift
+
+        network = FeatureDrift()
+    done = optimize_tree(source, destination, Goal(target, metric, display_height, max_drift),
+                         _jobs(jobs), codec, network)
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(done.reasons.items()))
+    saved = done.bytes_in - done.bytes_out
+    print(f"{done.files} files ({reasons}): {done.bytes_in / 1e6:.1f} MB to "
+          f"{done.bytes_out / 1e6:.1f} MB, {saved / max(done.bytes_in, 1):.1%} saved.\n"
+          f"The report: {done.report}")
+
+
+@app.command()
 def features(study: StudyFolder,
              variant: Annotated[str, typer.Argument(help="'source' or a variant.")],
              jobs: Jobs = None) -> None:
@@ -201,6 +252,24 @@ def finetune(study: StudyFolder,
     shown = ", ".join(f"{name} {result.last.validation_accuracy:.1%}"
                       for name, result in scores.items())
     print(f"finetune {variant}, seed {seed}: validation {shown}", flush=True)
+
+
+@app.command()
+def views(study: StudyFolder, seed: Annotated[int, typer.Option(min=0)]) -> None:
+    """Train and test on something else than the frames in order: is time needed?
+
+    shuffled: each clip's frames in a random order; middle: the middle frame alone; mean: the
+    mean over frames. Source clips, paired with the source run of the same seed.
+
+    Example: leanclips views data/demo --seed 3
+    """
+    from leanclips.recognition.views import train_on_views
+
+    table = train_on_views(*_open(study), seed)
+    crnn = table[(table["epoch"] == "last") & (table["classifier"] == "crnn")]
+    right = (crnn["label"] == crnn["predicted"]).groupby(crnn["view"], sort=False).mean()
+    shown = ", ".join(f"{view} {share:.1%}" for view, share in right.items())
+    print(f"views, seed {seed}: held-out crnn {shown}", flush=True)
 
 
 @app.command()

@@ -45,6 +45,9 @@ class Layout:
     def made_clip(self, variant: str, clip_id: str) -> Path:
         """The clip's file, which an earlier stage has made; StudyError if it is not there."""
         path = self.clip(variant, clip_id)
+        if not path.is_file():  # another tool's file may have another suffix
+            path = next((other for other in sorted(path.parent.glob("*.*"))
+                         if other.stem == clip_id and other.suffix != ".json"), path)
         if not path.is_file():
             raise StudyError("the clip is missing", path, "delete report.csv beside it, if that "
                              "is there, and run the study again")
@@ -58,7 +61,7 @@ class Layout:
 
     def control(self, variant: str) -> Path:
         """How a constant variant's CRF was found."""
-        return self.work / "clips" / variant / "control.json"
+        return self.work / "clips" / f"{variant}.control.json"
 
     def feature_index(self, backbone: str, variant: str) -> Path:
         return self.work / "features" / backbone / f"{variant}.csv"
@@ -76,6 +79,9 @@ class Layout:
     @property
     def crosstest(self) -> Path:
         return self.work / "runs" / "crosstest.csv"
+
+    def views(self, seed: int) -> Path:
+        return self.work / "runs" / "views" / f"seed-{seed:02d}.csv"
 
     @property
     def stage_times(self) -> Path:

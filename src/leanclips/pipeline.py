@@ -1,41 +1,21 @@
 """Runs the Snakefile: which stage runs when is Snakemake's business, how is the stages'."""
 
-import fcntl
 import json
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from leanclips.clips import load_clips
 from leanclips.errors import StudyError
-from leanclips.files import write_text
+from leanclips.files import only_one, write_text
 from leanclips.layout import Layout
 from leanclips.study import load_study
 from leanclips.workers import cores
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@contextmanager
-def only_run(layout: Layout) -> Iterator[None]:
-    """Hold the study for one run at a time; the system lets go of it whenever the process ends."""
-    layout.work.mkdir(parents=True, exist_ok=True)
-    lock = layout.work / "run.lock"
-    with lock.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            raise StudyError(f"another run of this study is under way (process {file.read()})",
-                             layout.study, "wait for it, or stop it") from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
 
 
 def remember_clips(layout: Layout, clips: Path | None) -> None:
@@ -55,7 +35,7 @@ def run(layout: Layout, jobs: int | None = None, targets: Sequence[str] = ()) ->
     """
     load_study(layout.study)
     load_clips(layout)
-    with only_run(layout):
+    with only_one(layout.work / "run.lock", layout.study):
         _note_machine(layout)
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
                    "--directory", str(layout.work), "--cores", str(jobs or cores()),

@@ -11,9 +11,10 @@ from leanclips.errors import StudyError
 from leanclips.files import written_aside
 from leanclips.layout import Layout
 
-TABLES = ("clips/*/report.csv", "clips/*/control.json", "runs/crosstest.csv",
-          "runs/pretrain/*.json", "runs/pretrain/*.csv", "runs/*/seed-*/*.json",
-          "runs/*/seed-*/*.csv", "runs/*/seed-*/run.ipynb", "times/**/*.tsv", "machine.json")
+TABLES = ("clips/*/report.csv", "clips/*.control.json", "features/*/*.csv",
+          "runs/crosstest.csv", "runs/views/*.csv", "runs/pretrain/*.json", "runs/pretrain/*.csv",
+          "runs/*/seed-*/*.json", "runs/*/seed-*/*.csv", "runs/*/seed-*/run.ipynb",
+          "times/**/*.tsv", "machine.json")
 
 
 def publish(layout: Layout) -> int:

@@ -16,6 +16,9 @@ from leanclips.files import write_text, written_aside
 
 CLASSIFIERS = ("crnn", "linear")
 EPOCHS = ("last", "best")
+# What may stand in place of a clip's frames in order, and whom it can make a difference to: the
+# linear classifier takes the mean over frames itself, whatever their order.
+VIEWS = {"shuffled": ("crnn",), "middle": CLASSIFIERS, "mean": ("crnn",)}
 VERSIONS_OF = ("leanclips", "numpy", "opencv-python", "torch", "torchvision", "av",
                "imageio-ffmpeg")
 
@@ -23,9 +26,14 @@ VERSIONS_OF = ("leanclips", "numpy", "opencv-python", "torch", "torchvision", "a
 HISTORY = ("classifier", "epoch", "train_loss", "train_accuracy", "validation_loss",
            "validation_accuracy")
 PREDICTIONS = ("classifier", "epoch", "clip", "label", "predicted")
+VIEW_PREDICTIONS = ("view", "seed", *PREDICTIONS)
 CROSSTEST = ("variant", "seed", "classifier", "epoch", "tested_on", "clip", "label", "predicted")
 REPORT = ("clip", "role", "label", "seconds", "frames", "width", "height", "fps", "bytes_in",
-          "bytes_out", "crf", "quality", "quality_mean", "encodes", "reason", "sha256", "probes")
+          "bytes_out", "crf", "quality", "quality_mean", "chroma", "encodes", "reason", "detail",
+          "sha256", "probes")
+TREE_REPORT = ("file", "delivered", "seconds", "frames", "width", "height", "fps", "bytes_in",
+               "bytes_out", "crf", "quality", "quality_mean", "chroma", "windows", "drift",
+               "encodes", "reason", "detail", "sha256_in", "sha256")
 
 
 class Record(BaseModel):
@@ -66,6 +74,7 @@ class RunResult(Record):
     features_sha256: str
     backbone: str
     backbone_sha256: str
+    precision: str = "fp32"  # of the CRNN's products in training; its weights are fp32
     versions: dict[str, str]
     command: str
     classifiers: dict[str, ClassifierResult]
@@ -95,7 +104,7 @@ def read_result(path: Path) -> RunResult:
 def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write a table as CSV, whole or not at all."""
     with written_aside(path) as aside:
-        table.to_csv(aside, index=False, lineterminator="\n")
+        table.to_csv(aside, index=False, lineterminator="\n", errors="backslashreplace")
 
 
 def read_csv(path: Path) -> pd.DataFrame:
