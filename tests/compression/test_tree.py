@@ -232,6 +232,22 @@ def test_no_source_is_replaced_by_what_is_delivered(small, tmp_path):
     assert {path: path.read_bytes() for path in small.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.parametrize("theirs", ["1.mp4", "notes.txt", "report.csv", "old.mp4"])
+def test_no_file_that_was_there_before_is_replaced(small, tmp_path, make_clip, theirs):
+    (small / "notes.txt").write_text("new")
+    make_clip(small / "old.avi", "mpeg4")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / theirs).write_text("theirs")
+    for _ in range(2):
+        with pytest.raises(StudyError, match=f"{theirs}: is there already"):
+            optimize_tree(small, out, GOAL, 1)
+    assert list(contents(out)) == [theirs] and (out / theirs).read_text() == "theirs"
+    (out / theirs).rename(out / "moved away")
+    optimize_tree(small, out, GOAL, 1)
+    assert (out / "moved away").read_text() == "theirs"
+
+
 def test_a_single_file_is_a_tree_too(small, tmp_path):
     summary = optimize_tree(small / "1.mp4", tmp_path / "out", GOAL, 1)
     assert summary.files == 1 and (tmp_path / "out" / "1.mp4").is_file()

@@ -21,6 +21,7 @@ from leanclips.records import TREE_REPORT, versions, write_csv
 # Video files beyond those of a study's clips.
 SUFFIXES = VIDEO_SUFFIXES | {".wmv", ".flv", ".ts", ".m2ts", ".mts", ".3gp", ".ogv", ".vob"}
 RECORDS = ".leanclips"
+CLAIMED = "claimed"  # in RECORDS: the names of all that leanclips delivers here
 REPORTS = ("report.csv", "report.json")
 WHOLE = ("frames", "width", "height", "windows")
 
@@ -54,6 +55,7 @@ def _optimize_tree(files: Sequence[Path], source: Path, destination: Path, goal:
                    jobs: int, codec: str | None, drift: Drift | None) -> Summary:
     root = source if source.is_dir() else source.parent
     tasks = _tasks(files, root, destination, ("optimize", goal, codec), drift)
+    _claim(tasks, destination)
     made = make_all(tasks, jobs, "optimize")
     names = [file.relative_to(root).as_posix() for file in files]
     table = pd.DataFrame([_row(name, destination, one)
@@ -119,14 +121,36 @@ def _tasks(files: Sequence[Path], root: Path, destination: Path, how: tuple,
             raise StudyError("would be delivered under the name of another file", file,
                              "rename one of them")
         place = destination / (name if alone else f"{name}{file.suffix}")
-        made = (place, place.with_suffix(".mp4"), place.with_suffix(".mkv")) if video else (place,)
-        if any(path.resolve() in sources for path in made):
-            raise StudyError("would be delivered in place of a source", file,
-                             "name another folder for the optimized clips")
         record = destination / RECORDS / f"{name}.json"
         tasks.append(Task(file, place, record, how if video else ("copy",),
                           drift if video else None, lenient=True))
+        if any(path.resolve() in sources for path in _places(tasks[-1])):
+            raise StudyError("would be delivered in place of a source", file,
+                             "name another folder for the optimized clips")
     return tasks
+
+
+def _places(task: Task) -> tuple[Path, ...]:
+    """Where the result of a task may be delivered."""
+    place = task.destination
+    return ((place,) if task.how[0] == "copy" else
+            (place, place.with_suffix(".mp4"), place.with_suffix(".mkv")))
+
+
+def _claim(tasks: Sequence[Task], destination: Path) -> None:
+    """Note the names of what is about to be delivered. StudyError where one of them is there
+    already and no run of leanclips has claimed it: it is not leanclips' to replace.
+    """
+    note = destination / RECORDS / CLAIMED
+    claimed = set(json.loads(note.read_text())) if note.exists() else set()
+    places = [destination / name for name in REPORTS]
+    places += [path for task in tasks for path in _places(task)]
+    for path in places:
+        if path.exists() and path.relative_to(destination).as_posix() not in claimed:
+            raise StudyError("is there already, and leanclips did not make it", path,
+                             "name an empty folder, or move that file away")
+    claimed.update(path.relative_to(destination).as_posix() for path in places)
+    write_text(note, json.dumps(sorted(claimed), indent=1))
 
 
 def _row(name: str, destination: Path, made: Made) -> tuple:
