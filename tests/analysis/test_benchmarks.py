@@ -31,6 +31,17 @@ def test_savings_are_shares_of_the_other_methods_bytes(table):
     assert benchmarks.saving_of_zones(table[table["set"] == "crops"]) is None
 
 
+def test_a_search_that_ends_in_fewer_bytes_is_told(table):
+    assert benchmarks.smaller_elsewhere(table) == []
+    other = table.iloc[0].to_dict() | {"method": "search of ab-av1", "encodes": 5.0,
+                                       "against_leanclips": 0.97}
+    told = benchmarks.smaller_elsewhere(pd.DataFrame([*table.to_dict("records"), other]))
+    assert told == ["J-HMDB crops: the search of ab-av1 takes 3.0% fewer bytes than leanclips, "
+                    "with 5.0 encodes a clip instead of 2.5: it ends nearer to the target."]
+    assert not benchmarks.smaller_elsewhere(pd.DataFrame(
+        [*table.to_dict("records"), other | {"below_target": 1}]))
+
+
 def test_only_what_was_measured_is_shown(tmp_path, table):
     assert benchmarks.read(tmp_path) == {}
     table.to_csv(tmp_path / "optimizer.csv", index=False)

@@ -175,7 +175,8 @@ class Pages:
             studies=list(views), main=views[0], figure=figure_block, table=table_block,
             notes=notes, provenance=provenance, resamples=RESAMPLES, measured=self.measured,
             saving_of_zones=benchmarks.saving_of_zones,
-            saving_of_search=benchmarks.saving_of_search, drawn=self.drawn, epochs=epochs,
+            saving_of_search=benchmarks.saving_of_search,
+            smaller_elsewhere=benchmarks.smaller_elsewhere, drawn=self.drawn, epochs=epochs,
             fastest_features=benchmarks.fastest_features, fastest_step=benchmarks.fastest_step,
             against_ancestor=benchmarks.against_ancestor, **case_study_numbers())
 

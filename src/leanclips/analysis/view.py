@@ -155,8 +155,9 @@ class View:
         results, lines = self.results, []
         for name, target in targets(self.study).items():
             size = measures.sizes(results, name)
-            lines.append(f"*{name}*: the fewest bytes whose delivered file still scores VMAF NEG "
-                         f"{target:g} in its worst second, colours checked as well. It saves "
+            lines.append(f"*{name}*: each clip made smaller until the worst second of the delivered "
+                         f"file scores VMAF NEG {target:g} and hardly more, colours checked as "
+                         f"well. It saves "
                          f"{percent(size.saving)} of the crops' bytes (the case study: "
                          f"{percent(CASE_STUDY.saving_crops, 0)}); "
                          f"{several(size.no_gain, 'clip')} kept the original bytes for lack of gain, "

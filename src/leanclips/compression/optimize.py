@@ -98,7 +98,7 @@ class Outcome:
 
 def optimize(source: Path, goal: Goal, destination: Path, codec: str | None = None,
              done: Sequence[Solved] = (), drift: Drift | None = None) -> Outcome:
-    """Deliver `source` at the fewest bytes that hold `goal` in every window of a second.
+    """Deliver `source` as small as a few encodes find it while every second holds `goal`.
 
     `codec` is a name of CODECS; by default the source's own, or H.264 where that is none of
     them. `done` are clips like it, from which the search learns where to begin. `drift(source,
