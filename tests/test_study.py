@@ -27,11 +27,13 @@ def test_a_title_is_enough_and_the_defaults_are_the_case_study_s(tmp_path):
 
 
 @pytest.mark.parametrize("text, problem", [
-    ("", "study: "),
-    ("- a\n", "study: "),
+    ("", "holds no settings"),
+    ("- a\n", "holds no settings"),
     ("title: [", "is not readable YAML"),
-    ("about: x\n", "title: Field required"),
-    ("title: a\nepochs: 3\n", "epochs: Extra inputs are not permitted"),
+    ("about: x\n", "title: is missing"),
+    ("title: a\nepochs: 3\n", "epochs: there is no such setting; "),
+    ("title: a\nbackbone: {nmae: a}\n", r"backbone.nmae: there is no such .* \(is it 'name'\?"),
+    ("title: a\nsynthetic: {targt: 3}\n", r"synthetic.targt: .* \(is it 'target'\?"),
     ("title: a\nfinetuning: {seeds: []}\n", "finetuning.seeds: .* at least one seed"),
     ("title: a\nfinetuning: {seeds: [1, 1]}\n", "finetuning.seeds: .* each once"),
     ("title: a\nfinetuning: {validation: 1}\n", "finetuning.validation: .* less than 1"),
@@ -41,7 +43,9 @@ def test_a_title_is_enough_and_the_defaults_are_the_case_study_s(tmp_path):
     ("title: a\nvariants: {source: {target: 93}}\n", "variant name 'source'"),
     ("title: a\nvariants: {../x: {target: 93}}\n", "variant name '../x'"),
     ("title: a\nvariants: {constant: {bytes_of: best}}\n", "bytes_of must name an optimized"),
-    ("title: a\nvariants: {best: {target: 193}}\n", "variants.best.Optimized.target: .* 100"),
+    ("title: a\nvariants: {best: {target: 193}}\n", "variants.best.target: .* 100"),
+    ("title: a\nvariants: {best: {traget: 93}}\n", "variants.best: must hold one of target, "),
+    ("title: a\nvariants: {best: 93}\n", "variants.best: should hold settings by name"),
     ("title: a\ngroup_pattern: '(.+)_'\n", "group_pattern: .*<group>"),
     ("title: a\ngroup_pattern: '(?P<group>'\n", "group_pattern: "),
 ])

@@ -40,7 +40,9 @@ def _jobs(jobs: int | None) -> int:
 def run(study: StudyFolder,
         clips: Annotated[Path | None, typer.Option(help="Folder of the clips.")] = None,
         jobs: Jobs = None,
-        until: Annotated[str | None, typer.Option(help="Stop after this stage.")] = None) -> None:
+        until: Annotated[str | None, typer.Option(
+            help="Stop after this stage (render, crop, originals, pretrain or crosstest) or once "
+                 "this file is made.")] = None) -> None:
     """Bring a whole study up to date, up to the book's pages.
 
     Example: leanclips run data/jhmdb --clips ../shared/clips/jhmdb
@@ -178,6 +180,7 @@ def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip 
 
     Example: leanclips optimize ~/videos ~/videos-small --target 93
     """
+    from leanclips.analysis.formats import several
     from leanclips.compression.codec import CODECS
     from leanclips.compression.quality import METRICS, Goal
     from leanclips.compression.tree import optimize_tree
@@ -188,7 +191,7 @@ def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip 
     target = METRICS[metric].target if target is None else target
     if not 0 < target < METRICS[metric].highest:
         raise StudyError(f"the target {target:g} is not on the scale of {metric}", "--target",
-                         f"use a value between 0 and {METRICS[metric].highest:g}")
+                         f"use a value above 0 and below {METRICS[metric].highest:g}")
     network = None
     if drift or max_drift is not None:
         from leanclips.recognition.drift import FeatureDrift
@@ -198,7 +201,7 @@ def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip 
                          _jobs(jobs), codec, network)
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(done.reasons.items()))
     saved = done.bytes_in - done.bytes_out
-    print(f"{done.files} files ({reasons}): {done.bytes_in / 1e6:.1f} MB to "
+    print(f"{several(done.files, 'file')} ({reasons}): {done.bytes_in / 1e6:.1f} MB to "
           f"{done.bytes_out / 1e6:.1f} MB, {saved / max(done.bytes_in, 1):.1%} saved.\n"
           f"The report: {done.report}")
 

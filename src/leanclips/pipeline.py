@@ -3,10 +3,14 @@
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import psutil
 
 from leanclips.clips import load_clips
 from leanclips.errors import StudyError
@@ -16,6 +20,7 @@ from leanclips.study import load_study
 from leanclips.workers import cores
 
 ROOT = Path(__file__).resolve().parents[2]
+STAGES = ("render", "crop", "originals", "pretrain", "crosstest")  # the rules without wildcards
 
 
 def remember_clips(layout: Layout, clips: Path | None) -> None:
@@ -30,11 +35,15 @@ def remember_clips(layout: Layout, clips: Path | None) -> None:
 def run(layout: Layout, jobs: int | None = None, targets: Sequence[str] = ()) -> None:
     """Bring the study up to date: do what is missing or out of date, up to `targets`.
 
-    `targets` are rule names or files; the default is everything up to the book's pages.
+    `targets` are names of STAGES or files; the default is everything up to the book's pages.
     Raises StudyError when a stage fails; the stage has said why by then.
     """
     load_study(layout.study)
     load_clips(layout)
+    for target in targets:
+        if target not in STAGES and os.sep not in target:
+            raise StudyError(f"there is no stage '{target}'", "--until",
+                             f"use {', '.join(STAGES)}, or the path of a file that a stage makes")
     with only_one(layout.work / "run.lock", layout.study):
         _note_machine(layout)
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
@@ -42,13 +51,30 @@ def run(layout: Layout, jobs: int | None = None, targets: Sequence[str] = ()) ->
                    "--nolock", "--rerun-incomplete", "--keep-incomplete",
                    "--quiet", "all", "--config", f"study={layout.study.resolve()}",
                    "--", *targets]
-        code = subprocess.run(command, env=_environment()).returncode
+        with _children_end_too():
+            code = subprocess.run(command, env=_environment()).returncode
     if code < 0 or code == 130:
         raise KeyboardInterrupt
     if code:
         raise StudyError("the run stopped", layout.study,
                          "see the message above; what is finished is kept, so start it again "
                          "when that is mended")
+
+
+@contextmanager
+def _children_end_too() -> Iterator[None]:
+    """Whoever ends this process (SIGTERM) means the stages that Snakemake started as well."""
+    def end(*_: object) -> None:
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                child.terminate()
+        sys.exit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _environment() -> dict[str, str]:

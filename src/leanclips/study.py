@@ -1,6 +1,7 @@
 """What a study.yml may say: the one place where defaults live."""
 
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -188,6 +189,8 @@ def load_study(folder: Path) -> Study:
     path = Path(folder) / "study.yml"
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(settings, dict):
+            raise StudyError("holds no settings", path, "write one on each line, 'title: Mine' first")
         return _with_whole_paths(Study.model_validate(settings), Path(folder))
     except FileNotFoundError:
         raise StudyError("there is no such study", path,
@@ -212,6 +215,31 @@ def _with_whole_paths(study: Study, folder: Path) -> Study:
 
 
 def _first_problem(error: ValidationError) -> str:
+    """The first problem in the words of somebody who writes a study.yml."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where or 'study'}: {first['msg']}"
+    place = first["loc"]
+    if place[:1] == ("variants",) and len(place) > 2:  # it fits none of them
+        of_kind = [one for one in error.errors() if one["loc"][:2] == place[:2]]
+        first = next((one for one in of_kind
+                      if one["type"] not in ("missing", "extra_forbidden")), None)
+        if first is None:
+            return (f"{'.'.join(place[:2])}: must hold one of target, bytes_of and folder, and "
+                    "nothing else")
+        place = (*place[:2], *first["loc"][3:])
+    where = ".".join(str(part) for part in place)
+    if first["type"] == "extra_forbidden":
+        near = get_close_matches(str(place[-1]), _names(place[:-1]), 1)
+        return f"{where}: there is no such setting" + "".join(f" (is it '{n}'?)" for n in near)
+    if first["type"] == "missing":
+        return f"{where}: is missing"
+    said = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if "valid dictionary" in said:
+        said = "should hold settings by name"
+    return f"{where}: {said}" if where else said
+
+
+def _names(place: tuple) -> list[str]:
+    """The settings that there are at a place of study.yml: `()`, `("backbone",)`."""
+    model = {None: Study, "synthetic": Synthetic}.get(*place[:1] or (None,)) or (
+        Study.model_fields[place[0]].annotation)
+    return list(model.model_fields)

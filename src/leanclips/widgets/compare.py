@@ -70,9 +70,11 @@ class Compare(widgets.VBox):
     def _caption(self, name: str) -> str:
         row = self.reports[name].loc[self.clip.value]
         told = f"{name}: {megabytes(row['bytes_out'])}"
-        return told if name == SOURCE else (
-            f"{told}, {row['bytes_out'] / row['bytes_in']:.0%} of the source crop, "
-            f"VMAF NEG {row['quality']:.1f} ({row['reason']})")
+        if name == SOURCE:
+            return told
+        told += (f", {row['bytes_out'] / row['bytes_in']:.0%} of the source crop, "
+                 f"VMAF NEG {row['quality']:.1f}")
+        return told if row["reason"] == name else f"{told} ({row['reason']})"
 
     def _draw(self) -> None:
         self.across.disabled = self.down.disabled = self.zoom.value == 1
