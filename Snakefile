@@ -16,7 +16,9 @@ pretrained = [layout.pretrain / "result.json", layout.pretrain / "history.csv"]
 pretrained = pretrained if pretraining_clips(clips) else []
 runs = [layout.run(variant, seed) / "result.json"
         for variant in study.all_variants for seed in study.finetuning.seeds]
-views = [layout.views(seed) for seed in study.finetuning.seeds]
+# A view is a frozen backbone's: beside a network that trains its backbone it says nothing.
+views = [] if study.finetuning.finetune_backbone else [
+    layout.views(seed) for seed in study.finetuning.seeds]
 LEANCLIPS = '"$PYTHON" -m leanclips.cli'
 
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from leanclips.errors import StudyError
-from leanclips.workers import LAG, cores, run_all, run_learning
+from leanclips.workers import AHEAD, LAG, cores, run_all, run_each, run_learning
 
 WORK = """
 import sys, time
@@ -53,6 +53,11 @@ def failing(folder, number):
     time.sleep(0.2)
 
 
+def noted(folder, number):
+    (folder / str(number)).touch()
+    return number
+
+
 def threads(_):
     return cv2.getNumThreads()
 
@@ -62,7 +67,16 @@ def test_results_come_in_order_from_any_number_of_processes(jobs):
     assert run_all(double, range(10), jobs, "doubling") == [2 * n for n in range(10)]
 
 
+def test_results_one_by_one_are_no_more_than_a_few_ahead(tmp_path):
+    results = run_each(partial(noted, tmp_path), range(60), 2, "noting")
+    assert next(results) == 0
+    time.sleep(0.5)
+    assert len(list(tmp_path.iterdir())) <= 2 * (AHEAD + 1) + 2
+    assert list(results) == list(range(1, 60))
+
+
 def test_nothing_to_do_is_done_at_once():
+    assert list(run_each(double, [], 4, "doubling")) == []
     assert run_all(double, [], 4, "doubling") == []
 
 

@@ -232,7 +232,8 @@ def pretrain(study: StudyFolder) -> None:
     done = train(*_open(study))
     if done is not None:
         score = done.result.classifiers["crnn"].last
-        print(f"pretraining: {score.validation_accuracy:.1%} of the validation clips right")
+        leaks = " (random split: leaks recordings)" if done.result.leaks_recordings else ""
+        print(f"pretraining: {score.validation_accuracy:.1%} of the validation clips right{leaks}")
 
 
 @app.command()

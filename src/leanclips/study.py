@@ -119,12 +119,17 @@ class Pretraining(Strict):
 
 
 class Finetuning(Strict):
-    """Training on the clips of role `target`, once per variant and seed."""
+    """Training on the clips of role `target`, once per variant and seed.
+
+    `finetune_backbone` trains the CRNN together with the backbone, from the clips themselves
+    (slow: every epoch decodes every clip); the linear classifier stays behind the frozen one.
+    """
 
     validation: float = Field(0.24, gt=0, lt=1)
     epochs: int = Field(30, ge=1)
     batch: int = Field(4, ge=1)
     rate: float = Field(1e-3, gt=0)
+    finetune_backbone: bool = False
     seeds: tuple[Annotated[int, Field(ge=0, le=99999)], ...] = tuple(range(1, 11))
 
     @field_validator("seeds")

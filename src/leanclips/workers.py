@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -19,6 +20,7 @@ from leanclips.progress import progress
 T, R = TypeVar("T"), TypeVar("R")
 LEARN_FROM = 256
 LAG = 8
+AHEAD = 4
 
 
 def cores() -> int:
@@ -39,14 +41,30 @@ def run_all(function: Callable[[T], R], items: Sequence[T], jobs: int, what: str
         return list(progress(pool.map(function, items), len(items), what))
 
 
+def run_each(function: Callable[[T], R], items: Sequence[T], jobs: int, what: str) -> Iterator[R]:
+    """Like `run_all`, result by result, no more than a few of them ahead of who takes them."""
+    def in_turn(pool: ProcessPoolExecutor) -> Iterator[R]:
+        waiting = deque()
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > AHEAD * jobs:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    if items:
+        with _pool(jobs, len(items)) as pool:
+            yield from progress(in_turn(pool), len(items), what)
+
+
 def run_learning(function: Callable[[T, list], R], items: Sequence[T], jobs: int, what: str,
                  learn: Callable[[R], object], note: Callable[[R], str] | None = None) -> list[R]:
     """Like `run_all`, but `function` also gets what `learn` tells of earlier results.
 
     Those are the results of all items but the latest quarter, or the latest LAG, before this
     one, at most LEARN_FROM of them: which they are does not depend on the number of workers.
-    More than LAG workers wait a little at the beginning. `note` says of each result what the progress
-    shows beside it.
+    More than LAG workers wait a little at the beginning. `note` says of each result what the
+    progress shows beside it.
     """
     results: list[R] = []
 

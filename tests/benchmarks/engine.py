@@ -23,7 +23,7 @@ from common import show
 from torchvision import models
 
 from leanclips.recognition import backbone
-from leanclips.recognition.features import computed, read_frames
+from leanclips.recognition.features import cached_model, read_frames, seen
 from leanclips.recognition.network import CRNN
 from leanclips.recognition.precision import has_fast_bf16
 from leanclips.recognition.training import Mixed, keep_freed_memory, step
@@ -49,7 +49,8 @@ def plain_frames(model: torch.nn.Module, clips: Sequence[Path]) -> float:
 
 def one_clip(clip: Path, settings: Backbone) -> np.ndarray:
     """What the features stage does for a clip that is not cached, less writing it."""
-    return computed(clip, Sampling(frames=FRAMES), settings)
+    made = seen(clip, Sampling(frames=FRAMES), settings.size)
+    return backbone.features(cached_model(settings), made.frames)[made.places]
 
 
 def ours(settings: Backbone, clips: Sequence[Path], few: int) -> float:

@@ -4,6 +4,7 @@ import hashlib
 import io
 import zipfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from leanclips.clips import Clip, Role, check_roles, of_role, pretraining_clips,
 from leanclips.clips import write_table
 from leanclips.datasets import jhmdb
 from leanclips.errors import StudyError
+from leanclips.splits import pretraining_split
+from leanclips.study import Pretraining
 
 TABLE = jhmdb.TABLE
 CONTENT = {f"{label}/film_{label}_{number}.avi": f"{label} {number} ".encode() * 5000
@@ -54,6 +57,40 @@ def test_no_held_out_recording_is_trained_on():
 def test_the_committed_table_is_made_from_the_list_of_hashes(shared_clips, tmp_path):
     write_table(tmp_path / "clips.csv", jhmdb.table(shared_clips / "hashes.csv"))
     assert (tmp_path / "clips.csv").read_bytes() == TABLE.read_bytes()
+
+
+@pytest.fixture
+def official(tmp_path):
+    """Official lists as the data set's README describes them: every third clip is a test clip."""
+    folder = tmp_path / "splits"
+    folder.mkdir()
+    clips = read_table(TABLE)
+    for label in {clip.label for clip in clips}:
+        names = [Path(clip.file).name for clip in clips if clip.label == label]
+        (folder / f"{label}_test_split1.txt").write_text(
+            "".join(f"{name} {2 if n % 3 == 0 else 1}\n" for n, name in enumerate(names)))
+    return folder
+
+
+def test_official_lists_fill_the_column_fold(official, shared_clips):
+    clips = jhmdb.table(shared_clips / "hashes.csv", official)
+    folds = jhmdb.official_folds(official)
+    assert len(folds) == 928 and {clip.file: clip.fold for clip in clips} == folds
+    assert [replace(clip, fold="") for clip in clips] == read_table(TABLE)
+    settings = Pretraining(split="official")
+    aside = pretraining_split(pretraining_clips(clips), settings)
+    assert aside == {clip.id for clip in pretraining_clips(clips) if clip.fold == "validation"}
+
+
+def test_official_lists_that_will_not_do_are_told(official, shared_clips, tmp_path):
+    with pytest.raises(StudyError, match="holds no list .*_test_split2.txt; unpack"):
+        jhmdb.official_folds(official, 2)
+    (official / "run_test_split1.txt").write_text("a.avi 1\nb.avi 3\n")
+    with pytest.raises(StudyError, match="run_test_split1.txt line 2: is not a clip's name and 1"):
+        jhmdb.official_folds(official)
+    (official / "run_test_split1.txt").write_text("a.avi 1\n")
+    with pytest.raises(StudyError, match="40 clips are in none of the official lists, the first"):
+        jhmdb.table(shared_clips / "hashes.csv", official)
 
 
 def test_the_clips_themselves_give_the_same_rows(jhmdb_clips, tmp_path):

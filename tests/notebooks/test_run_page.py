@@ -106,6 +106,12 @@ def test_a_synthetic_study_is_introduced_as_one():
     assert SYNTHETIC not in introduce(Study(title="Mine"))._repr_html_()
 
 
+def test_a_study_that_leaks_recordings_is_introduced_as_one():
+    leaking = Study(title="Mine", pretraining={"split": "random"})
+    assert "leaks recordings" in introduce(leaking)._repr_html_()
+    assert "leaks" not in introduce(Study(title="Mine"))._repr_html_()
+
+
 def test_counts_give_clips_and_recordings_of_each_class():
     clips = [Clip("a1", "a", "run", "g1", Role.TARGET), Clip("a2", "b", "run", "g1", Role.TARGET),
              Clip("a3", "c", "run", "g2", Role.HELDOUT), Clip("b1", "d", "box", "g3",

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torchvision import models
 
 from leanclips.errors import StudyError
-from leanclips.recognition import backbone
+from leanclips.recognition import backbone, precision
 from leanclips.study import Backbone, load_study
 
 torch.set_num_threads(1)  # as every stage does: more threads fight on a busy machine
@@ -68,7 +68,7 @@ def plain(model, pictures):
         return model(backbone.pixels(pictures)).flatten(1).numpy()
 
 
-@pytest.mark.skipif(not backbone.has_fast_bf16(), reason="this CPU computes in fp32")
+@pytest.mark.skipif(not precision.has_fast_bf16(), reason="this CPU computes in fp32")
 def test_bf16_features_are_near_those_in_fp32(lite):
     pictures = frames(6)
     assert next(lite.parameters()).dtype is torch.bfloat16 and backbone.precision() == "bf16"
@@ -77,7 +77,7 @@ def test_bf16_features_are_near_those_in_fp32(lite):
 
 
 def test_without_bf16_features_are_those_of_plain_torch(resnet_file, monkeypatch):
-    monkeypatch.setattr(backbone, "has_fast_bf16", lambda: False)
+    monkeypatch.setattr(precision, "has_fast_bf16", lambda: False)
     model = backbone.load(Backbone(name="resnet18", weights=str(resnet_file), size=64))
     pictures = frames(2)
     published = models.resnet18(weights=None)
@@ -85,6 +85,23 @@ def test_without_bf16_features_are_those_of_plain_torch(resnet_file, monkeypatch
     published.fc = torch.nn.Identity()
     np.testing.assert_allclose(backbone.features(model, pictures),
                                plain(published.eval(), pictures), rtol=1e-3, atol=1e-4)
+
+
+def test_blocks_hold_every_frame_once_and_are_full_if_wanted():
+    pictures = frames(10)
+    parts = backbone.blocks(pictures, 4, full=False)
+    assert [len(part) for part in parts] == [4, 4, 2]
+    assert np.array_equal(np.concatenate(parts), pictures)
+    parts = backbone.blocks(pictures, 4, full=True)
+    assert [len(part) for part in parts] == [4, 4, 4]
+    assert np.array_equal(np.concatenate(parts)[:10], pictures) and not parts[-1][2:].any()
+
+
+def test_many_frames_have_the_features_that_they_have_alone(lite, monkeypatch):
+    pictures = frames(10)
+    whole = backbone.features(lite, pictures)
+    monkeypatch.setitem(backbone.PIXELS_AT_ONCE, "cpu", 3 * 64 ** 2)
+    np.testing.assert_allclose(backbone.features(lite, pictures), whole, rtol=0.05, atol=0.01)
 
 
 # One of each family that torchvision has, the smallest, and how many features it gives.

@@ -107,6 +107,25 @@ def test_the_same_frames_give_the_same_features_as_computing_each(task):
     assert np.abs(values - plain).max() < 0.05 * np.abs(plain).max()
 
 
+def test_one_process_for_the_gpu_computes_what_the_workers_would(task, tmp_path, make_clip,
+                                                                  monkeypatch):
+    """Here on the CPU: the clips go through the backbone together."""
+    monkeypatch.setattr(features, "CLIPS_AT_ONCE", 2)
+    smaller = task.backbone.model_copy(update={"size": 40})
+    tasks = [Task(make_clip(tmp_path / f"{n}.mp4", frames=9, seed=n), task.layout,
+                  smaller if n == 3 else task.backbone, task.sampling) for n in range(6)]
+    one_by_one = [clip_features(each) for each in tasks]
+    paths = [task.layout.feature(task.backbone.name, name) for name in one_by_one]
+    wanted = [np.load(path) for path in paths]
+    for path in paths[1:]:
+        path.unlink()
+    kept = paths[0].stat().st_mtime_ns
+    assert features.features_by_gpu(tasks, 2, "features") == one_by_one
+    for path, values in zip(paths, wanted, strict=True):
+        np.testing.assert_allclose(np.load(path), values, rtol=0.05, atol=0.01)
+    assert paths[0].stat().st_mtime_ns == kept
+
+
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY", None])
 def test_a_damaged_cache_file_is_computed_again(task, content):
     path = task.layout.feature(task.backbone.name, clip_features(task))

@@ -7,11 +7,11 @@ from safetensors.torch import load_file
 
 from leanclips.clips import Role, classes, load_clips, of_role, pretraining_clips
 from leanclips.errors import StudyError
-from leanclips.recognition import precision, runs
+from leanclips.recognition import runs
 from leanclips.recognition.features import load_features
 from leanclips.recognition.network import CRNN, MeanLinear
 from leanclips.recognition.runs import MODEL, finetune, load_run, pretrain
-from leanclips.recognition.training import initialized, predict
+from leanclips.recognition.training import Labelled, initialized, predict
 from leanclips.records import HISTORY, PREDICTIONS, read_csv, read_result
 from leanclips.splits import group_split
 from leanclips.study import load_study
@@ -73,8 +73,7 @@ def test_runs_of_one_seed_start_from_the_same_weights(opened, monkeypatch):
 def test_the_crnn_computes_in_bf16_where_that_is_fast(opened, monkeypatch, fast):
     asked = []
     monkeypatch.setattr(runs, "train", lambda *_, mixed=False, **__: asked.append(mixed))
-    for module in (runs, precision):
-        monkeypatch.setattr(module, "has_fast_bf16", lambda: fast)
+    monkeypatch.setattr(runs, "has_fast_bf16", lambda: fast)
     monkeypatch.setattr(runs, "_record", lambda *_: None)
     pretrain(*opened)
     finetune(*opened, "optimized", 1)
@@ -134,7 +133,8 @@ def test_the_saved_weights_give_the_saved_predictions(opened):
         prefix = f"{name}.{epoch}."
         networks[name].load_state_dict({key.removeprefix(prefix): value for key, value
                                         in weights.items() if key.startswith(prefix)})
-        scores = predict(networks[name], torch.from_numpy(features.of(list(rows["clip"]))))
+        found = torch.from_numpy(features.of(list(rows["clip"])))
+        scores = predict(networks[name], Labelled(tuple(rows["clip"]), found, torch.empty(0)))
         assert [result.classes[n] for n in scores.argmax(1)] == list(rows["predicted"])
 
 

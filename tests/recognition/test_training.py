@@ -103,7 +103,7 @@ def test_the_weights_of_the_best_epoch_give_its_accuracy():
     assert best.epoch == 1 + accuracies.index(max(accuracies))
     for state, accuracy in ((result.best, max(accuracies)), (result.last, accuracies[-1])):
         network.load_state_dict(state)
-        right = predict(network, data[1].features).argmax(1) == data[1].labels
+        right = predict(network, data[1]).argmax(1) == data[1].labels
         assert float(right.float().mean()) == pytest.approx(accuracy)
 
 
@@ -161,6 +161,6 @@ def test_bf16_gradients_reach_the_weights_in_fp32():
 def test_prediction_changes_nothing_and_does_not_depend_on_the_batch():
     network, _ = trained()
     state = {name: value.clone() for name, value in network.state_dict().items()}
-    features = clips_of(9, 3).features
-    torch.testing.assert_close(predict(network, features, 2), predict(network, features, 9))
+    data = clips_of(9, 3)
+    torch.testing.assert_close(predict(network, data, 2), predict(network, data, 9))
     assert equal(state, network.state_dict()) and not network.training

@@ -73,8 +73,8 @@ def test_to_the_linear_classifier_shuffled_and_averaged_frames_are_the_same(view
                                 .astype(np.float32))
     data = Labelled(tuple("abcde"), features, torch.zeros(5, dtype=torch.long))
     network = initialized(lambda: MeanLinear(6, 4), 1).standardize(features)
-    torch.testing.assert_close(predict(network, seen(view, data, 3).features),
-                               predict(network, features))
+    torch.testing.assert_close(predict(network, seen(view, data, 3)),
+                               predict(network, data))
     assert "linear" not in VIEWS[view]
 
 

@@ -17,6 +17,8 @@ ROWS_AT_ONCE = 24
 TEXT = ' style="text-align: left; padding: 0.2em 0.6em"'
 NUMBER = ' style="text-align: right; padding: 0.2em 0.6em; white-space: nowrap"'
 STYLE = '<style type="text/css">*{stroke-linejoin: round; stroke-linecap: butt}</style>'
+LEAKS = ("Pretraining is validated on clips of recordings it was trained on (random split: leaks "
+         "recordings): that validation accuracy is too high.")
 
 # Colours that no figure uses, and what stands for them in the page: its own text colour and
 # font, so that one drawing reads in JupyterLab and in the book, on white and on dark.
@@ -41,10 +43,11 @@ class Shown:
 
 
 def introduce(study: Study) -> Shown:
-    """The study's title and what it is about, with a warning if its clips are synthetic."""
+    """The study's title and what it is about, with what to beware of in its numbers."""
     about = " ".join(study.about.split())
-    warning = SYNTHETIC if study.synthetic is not None else ""
-    lines = [line for line in (study.title, about, warning) if line]
+    warnings = [SYNTHETIC] * (study.synthetic is not None)
+    warnings += [LEAKS] * (study.pretraining.split == "random")
+    lines = [line for line in (study.title, about, *warnings) if line]
     title, *others = map(escape, lines)
     html = f"<p><strong>{title}</strong></p>" + "".join(f"<p>{line}</p>" for line in others)
     return Shown(html, "\n".join(lines))

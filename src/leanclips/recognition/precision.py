@@ -1,6 +1,14 @@
-"""In which precision this machine multiplies."""
+"""Where this machine computes, and in which precision."""
+
+from functools import cache
 
 import torch
+
+
+@cache
+def device() -> torch.device:
+    """Where backbones compute: the GPU, if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def has_fast_bf16() -> bool:
@@ -10,5 +18,7 @@ def has_fast_bf16() -> bool:
 
 
 def precision() -> str:
-    """`bf16` where the CPU computes it in hardware, else `fp32`."""
-    return "bf16" if has_fast_bf16() else "fp32"
+    """In what backbones compute: `bf16` where their device does it in hardware, else `fp32`."""
+    fast = (torch.cuda.is_bf16_supported(including_emulation=False)
+            if device().type == "cuda" else has_fast_bf16())
+    return "bf16" if fast else "fp32"

@@ -1,7 +1,7 @@
 """The stages pretrain and finetune: from a study's features to a run's records."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,9 +15,10 @@ from leanclips.errors import StudyError
 from leanclips.files import key, write_bytes
 from leanclips.layout import Layout, check_variant
 from leanclips.recognition import backbone
-from leanclips.recognition.features import Features, load_features
+from leanclips.recognition.endtoend import EndToEnd
+from leanclips.recognition.features import Features, Frames, load_features
 from leanclips.recognition.network import CRNN, MeanLinear, trainable_parameters
-from leanclips.recognition.precision import has_fast_bf16, precision
+from leanclips.recognition.precision import has_fast_bf16
 from leanclips.recognition.training import Labelled, Trained, initialized, predict, train
 from leanclips.records import (CLASSIFIERS, EPOCHS, HISTORY, PREDICTIONS, ClassifierResult,
                                EpochScore, RunResult, read_result, versions, write_csv,
@@ -45,6 +46,15 @@ def labelled(features: Features, clips: Sequence[Clip], names: Sequence[str]) ->
     ids = tuple(clip.id for clip in clips)
     return Labelled(ids, torch.from_numpy(features.of(ids)),
                     torch.tensor([names.index(clip.label) for clip in clips]))
+
+
+def with_frames(data: Labelled, layout: Layout, study: Study, variant: str) -> Labelled:
+    """`data` with the frames of its clips, where the study trains its backbone."""
+    if not study.finetuning.finetune_backbone:
+        return data
+    return replace(data, frames=Frames(
+        tuple(layout.made_clip(variant, clip_id) for clip_id in data.ids), study.sampling,
+        study.backbone.for_target.size))
 
 
 def divided(clips: Sequence[Clip], aside: set[str]) -> tuple[list[Clip], list[Clip]]:
@@ -88,6 +98,7 @@ def finetune(layout: Layout, study: Study, clips: Sequence[Clip], variant: str,
     """
     check_variant(layout, study.all_variants, variant)
     features, data = target_data(layout, study, clips, variant, seed)
+    data = tuple(with_frames(part, layout, study, variant) for part in data)
     trained = fit(layout, study, clips, data, CLASSIFIERS, seed, variant)
     return _record(layout, study, variant, seed, classes(clips, Role.TARGET), features, data,
                    trained)
@@ -114,9 +125,10 @@ def fit(layout: Layout, study: Study, clips: Sequence[Clip], data: tuple[Labelle
     torch.set_num_threads(1)  # two runs side by side beat two threads in one
     settings, training = study.finetuning, data[0]
     width, count = training.features.shape[2], len(classes(clips, Role.TARGET))
+    whole = training.frames is not None
     build = {
-        "crnn": lambda: _warm(layout, clips, initialized(
-            lambda: CRNN(width, count, study.network), seed)),
+        "crnn": lambda: with_backbone(study, _warm(layout, clips, initialized(
+            lambda: CRNN(width, count, study.network), seed)), whole),
         "linear": lambda: initialized(lambda: MeanLinear(width, count), seed).standardize(
             training.features),
     }
@@ -124,8 +136,13 @@ def fit(layout: Layout, study: Study, clips: Sequence[Clip], data: tuple[Labelle
     return {name: (network, train(network, *data, epochs=settings.epochs, batch=settings.batch,
                                   rate=settings.rate, seed=seed,
                                   what=f"{name}, {what}, seed {seed}",
-                                  mixed=name == "crnn" and has_fast_bf16()))
+                                  mixed=name == "crnn" and has_fast_bf16() and not whole))
             for name, network in networks.items()}
+
+
+def with_backbone(study: Study, crnn: CRNN, whole: bool) -> torch.nn.Module:
+    """The CRNN alone, for cached features, or the `whole` network."""
+    return EndToEnd(study.backbone.for_target, crnn) if whole else crnn
 
 
 def _warm(layout: Layout, clips: Sequence[Clip], network: CRNN) -> CRNN:
@@ -154,7 +171,8 @@ def _record(layout: Layout, study: Study, variant: str, seed: int, names: Sequen
         split_sha256=key(sorted(training.ids), sorted(validation.ids)),
         features_sha256=features.sha256,
         backbone=study.backbone.name, backbone_sha256=backbone.weights_sha256(study.backbone),
-        precision=precision(), versions=versions(), command=command(layout, variant, seed),
+        precision="bf16" if has_fast_bf16() and not training.frames else "fp32",
+        versions=versions(), command=command(layout, variant, seed),
         classifiers={name: _scores(*pair) for name, pair in trained.items()})
     run = Run(result, _history(trained), predictions(trained, validation, names))
     save(folder / MODEL, {name: pair[1] for name, pair in trained.items()})
@@ -196,7 +214,7 @@ def predictions(trained: Fitted, tested: Labelled, names: Sequence[str]) -> pd.D
     for name, (network, result) in trained.items():
         for epoch in EPOCHS:
             network.load_state_dict(getattr(result, epoch))
-            guesses = predict(network, tested.features).argmax(1)
+            guesses = predict(network, tested).argmax(1)
             rows += [(name, epoch, clip_id, names[label], names[guess]) for clip_id, label, guess
                      in zip(tested.ids, tested.labels, guesses, strict=True)]
     return pd.DataFrame(rows, columns=list(PREDICTIONS))

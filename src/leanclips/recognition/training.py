@@ -14,6 +14,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.functional import cross_entropy
 
 from leanclips.progress import progress
+from leanclips.recognition.endtoend import EndToEnd
+from leanclips.recognition.features import Frames
 
 # The names of glibc's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -21,11 +23,19 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 @dataclass(frozen=True)
 class Labelled:
-    """Clips ready to train on: `features` (clips, frames, features) fp32, `labels` (clips,)."""
+    """Clips ready to train on: `features` (clips, frames, features) fp32, `labels` (clips,).
+
+    `frames` are there for a network that trains its backbone too.
+    """
 
     ids: tuple[str, ...]
     features: torch.Tensor
     labels: torch.Tensor
+    frames: Frames | None = None
+
+    def seen_by(self, network: nn.Module) -> torch.Tensor | Frames:
+        """What `network` takes: its features or its frames."""
+        return self.frames if isinstance(network, EndToEnd) else self.features
 
 
 @dataclass(frozen=True)
@@ -98,8 +108,9 @@ def train(network: nn.Module, training: Labelled, validation: Labelled, *, epoch
           batch: int, rate: float, seed: int, what: str, mixed: bool = False) -> Trained:
     """Train by Adam on cross-entropy; `seed` decides the order of clips and the dropout.
 
-    `mixed` computes in bf16 (see Mixed); weights, validation and predictions are fp32. Batches are drawn without replacement, the last one may be smaller. Deterministic on one
-    machine for one number of torch threads.
+    `mixed` computes in bf16 (see Mixed); weights, validation and predictions are fp32. Batches
+    are drawn without replacement, the last one may be smaller. Deterministic on one machine for
+    one number of torch threads.
     """
     order = np.random.default_rng([seed, 2])
     optimizer = torch.optim.Adam(network.parameters(), lr=rate, fused=True)
@@ -111,7 +122,7 @@ def train(network: nn.Module, training: Labelled, validation: Labelled, *, epoch
         for epoch in progress(range(1, epochs + 1), epochs, what, "epochs"):
             losses, hits = _train_epoch(network, copy, training, optimizer,
                                         order.permutation(len(training.ids)), batch)
-            scores = predict(network, validation.features)
+            scores = predict(network, validation)
             loss = float(cross_entropy(scores, validation.labels))
             accuracy = _accuracy(scores, validation.labels)
             history.append(Epoch(epoch, losses, hits, loss, accuracy))
@@ -125,10 +136,10 @@ def _train_epoch(network: nn.Module, copy: Mixed | None, data: Labelled,
                  batch: int) -> tuple[float, float]:
     """One pass over the clips; mean loss and accuracy of the network as it was in training."""
     (copy.copy if copy else network).train()
-    loss_sum = hits = 0.0
+    seen, loss_sum, hits = data.seen_by(network), 0.0, 0.0
     for start in range(0, len(order), batch):
         chosen = torch.from_numpy(order[start:start + batch])
-        loss, scores = step(network, copy, optimizer, data.features[chosen], data.labels[chosen])
+        loss, scores = step(network, copy, optimizer, seen[chosen], data.labels[chosen])
         loss_sum += float(loss) * len(chosen)
         hits += float((scores.argmax(1) == data.labels[chosen]).sum())
     return loss_sum / len(order), hits / len(order)
@@ -166,10 +177,12 @@ def keep_freed_memory() -> None:
 
 
 @torch.inference_mode()
-def predict(network: nn.Module, features: torch.Tensor, batch: int = 32) -> torch.Tensor:
+def predict(network: nn.Module, data: Labelled, batch: int = 32) -> torch.Tensor:
     """Class scores (clips, classes) in eval mode."""
     network.eval()
-    return torch.cat([network(part) for part in features.split(batch)])
+    seen = data.seen_by(network)
+    return torch.cat([network(seen[start:start + batch])
+                      for start in range(0, len(data.ids), batch)])
 
 
 def _accuracy(scores: torch.Tensor, labels: torch.Tensor) -> float:
