@@ -168,3 +168,16 @@ def test_the_memory_of_a_long_file_is_that_of_all_its_processes():
     found = load("memory").measure(64, 48, 5, minutes=0.1)
     assert found["frames"] == 30 and found["reason"] in ("optimized", "no-gain")
     assert 0.05 < found["peak_gb"] < 2
+
+
+def test_bf16_is_compared_with_fp32_run_by_run_and_clip_by_clip():
+    def told(*answers):
+        return pd.DataFrame([{"classifier": "crnn", "seed": seed, "clip": clip, "label": "a",
+                              "predicted": answer}
+                             for (seed, clip), answer in zip(
+                                 [(1, "x"), (1, "y"), (2, "x"), (2, "y")], answers, strict=True)])
+
+    row = load("precision").compared(told(*"aaab"), told(*"abab")).iloc[0]
+    assert (row["seeds"], row["fp32"], row["bf16"]) == (2, 0.75, 0.5)
+    assert (row["difference"], row["same_answers"]) == (-0.25, 0.75)
+    assert row["seeds_sd"] == pytest.approx(0.125 * 8 ** 0.5)

@@ -42,6 +42,21 @@ def test_a_search_that_ends_in_fewer_bytes_is_told(table):
         [*table.to_dict("records"), other | {"below_target": 1}]))
 
 
+@pytest.mark.parametrize("moved, told", [(-0.01, "1.0 points at most, less than"),
+                                         (0.06, "6.0 points at most, for one classifier more")])
+def test_what_bf16_changes_is_told_beside_what_seeds_do(tmp_path, moved, told):
+    row = {"classifier": "crnn", "seeds": 10, "fp32": 0.5, "bf16": 0.5 + moved,
+           "difference": moved, "seeds_sd": 0.05, "same_answers": 0.9,
+           "distance_mean": 0.0002, "distance_max": 0.0031}
+    pd.DataFrame([row, row | {"classifier": "linear", "difference": 0.0}]).to_csv(
+        tmp_path / "precision.csv", index=False)
+    shown = benchmarks.read(tmp_path)["precision"]
+    assert shown.rows[0][2:] == ("50.0%", f"{50 + 100 * moved:.1f}%", f"{100 * moved:+.1f}".replace(
+        "-", "−"), "5.0", "90.0%")
+    assert told in benchmarks.within_seed_noise(shown.data)
+    assert "0.0002 from" in benchmarks.within_seed_noise(shown.data)
+
+
 def test_only_what_was_measured_is_shown(tmp_path, table):
     assert benchmarks.read(tmp_path) == {}
     table.to_csv(tmp_path / "optimizer.csv", index=False)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from leanclips.analysis import epochs
-from leanclips.analysis.formats import duration, megabytes, percent, thousands
+from leanclips.analysis.formats import (capitalized, classifier_name, duration, megabytes,
+                                        percent, points, thousands)
 from leanclips.analysis.tables import Table
 
 SETS = {"crops": "J-HMDB crops", "demo": "demo crops, synthetic", "longer": "longer clips"}
@@ -18,7 +19,7 @@ def read(folder: Path) -> dict[str, Table]:
     """The tables that were measured, by name; what was not is left out."""
     makers = {"optimizer": _optimizer, "speed": _speed, "memory": _memory, "targets": _targets,
               "heights": _heights, "storage": _storage, "steps": _steps, "features": _features,
-              "finetuning": _finetuning, "ancestor": _ancestor}
+              "precision": _precision, "finetuning": _finetuning, "ancestor": _ancestor}
     return {name: make(pd.read_csv(folder / f"{name}.csv")) for name, make in makers.items()
             if (folder / f"{name}.csv").is_file()}
 
@@ -55,6 +56,16 @@ def fastest_features(data: pd.DataFrame) -> list[str]:
             + ("." if pd.isna(row.share_of_gemm) else
                f" and {percent(row.share_of_gemm, 0)} of what the machine's matrix product does.")
             for row in best.itertuples()]
+
+
+def within_seed_noise(data: pd.DataFrame) -> str:
+    """Whether bf16 moves the mean accuracy by less than one seed differs from another."""
+    moved = data["difference"].abs()
+    within = (moved < data["seeds_sd"]).all()
+    return (f"Computing in bf16 moves the mean by {points(moved.max()).lstrip('+')} points at most, "
+            f"{'less' if within else 'for one classifier more'} than one seed differs from another. "
+            f"Its features are at a cosine distance of {data['distance_mean'].iloc[0]:.4f} from "
+            f"those in fp32, {data['distance_max'].iloc[0]:.4f} at most.")
 
 
 def fastest_step(data: pd.DataFrame) -> str:
@@ -169,6 +180,18 @@ def _features(data: pd.DataFrame) -> Table:
                "and against the rate of the machine's own matrix product.")
     return Table("features", caption, ("Backbone", "Method", "Frames/s", "Times plain",
                                        "Of matrix product"), rows, data)
+
+
+def _precision(data: pd.DataFrame) -> Table:
+    rows = tuple((capitalized(classifier_name(row.classifier)), thousands(row.seeds),
+                  percent(row.fp32), percent(row.bf16), points(row.difference),
+                  points(row.seeds_sd).lstrip("+"), percent(row.same_answers))
+                 for row in data.itertuples())
+    caption = ("The same source runs of J-HMDB with features and fine-tuning in fp32 and in bf16: "
+               "accuracy on held-out clips at the last epoch, mean over the seeds.")
+    header = ("Classifier", "Seeds", "fp32", "bf16", "Difference, points",
+              "Standard deviation of seeds, points", "Same answers")
+    return Table("precision", caption, header, rows, data)
 
 
 def _finetuning(data: pd.DataFrame) -> Table:

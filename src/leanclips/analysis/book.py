@@ -177,6 +177,7 @@ class Pages:
             saving_of_zones=benchmarks.saving_of_zones,
             saving_of_search=benchmarks.saving_of_search,
             smaller_elsewhere=benchmarks.smaller_elsewhere, drawn=self.drawn, epochs=epochs,
+            within_seed_noise=benchmarks.within_seed_noise,
             fastest_features=benchmarks.fastest_features, fastest_step=benchmarks.fastest_step,
             against_ancestor=benchmarks.against_ancestor, **case_study_numbers())
 
