@@ -65,11 +65,11 @@ def ours(settings: Backbone, clips: Sequence[Path], few: int) -> float:
     return seconds[1] - seconds[0]
 
 
-def matrix_rate() -> float:
-    """This machine's best rate of bf16 matrix products, in TFLOP/s: one thread for each core."""
+def matrix_rate(dtype: torch.dtype) -> float:
+    """This machine's best rate of matrix products, in TFLOP/s: one thread for each core."""
     best = 0.0
     for size in (1024, 2048, 4096):
-        a, b = (torch.randn(size, size).bfloat16() for _ in range(2))
+        a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
         for _ in range(6):
             start = time.perf_counter()
             a @ b
@@ -87,13 +87,15 @@ def features(clips: Sequence[Path], weights: Path) -> pd.DataFrame:
         whole = backbone.whole(settings)
         plain_frames(whole, clips[:1])
         rate = plainly * FRAMES / plain_frames(whole, clips[:plainly])
-        matrix = matrix_rate()
+        matrix = matrix_rate(torch.bfloat16)
+        over_fp32 = matrix / matrix_rate(torch.float32)
         mine = (many - few) * FRAMES / ours(settings, list(islice(cycle(clips), many)), few)
         share = mine * GFLOP[settings.name] / 1000 / matrix if settings.name in GFLOP else None
         rows += [{"backbone": settings.name, "method": "plain loop, fp32", "frames_per_s": rate,
-                  "ratio_to_plain": 1.0, "share_of_gemm": None},
+                  "ratio_to_plain": 1.0, "share_of_gemm": None, "gemm_over_fp32": None},
                  {"backbone": settings.name, "method": f"leanclips, {backbone.precision()}",
-                  "frames_per_s": mine, "ratio_to_plain": mine / rate, "share_of_gemm": share}]
+                  "frames_per_s": mine, "ratio_to_plain": mine / rate, "share_of_gemm": share,
+                  "gemm_over_fp32": over_fp32 if share else None}]
     return pd.DataFrame(rows).round(3)
 
 
