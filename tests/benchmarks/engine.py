@@ -25,8 +25,8 @@ from torchvision import models
 from leanclips.recognition import backbone
 from leanclips.recognition.features import cached_model, read_frames, seen
 from leanclips.recognition.network import CRNN
-from leanclips.recognition.precision import has_fast_bf16
-from leanclips.recognition.training import Mixed, keep_freed_memory, step
+from leanclips.recognition.precision import has_fast_bf16, keep_freed_memory
+from leanclips.recognition.training import Mixed, step
 from leanclips.study import Backbone, Network, Sampling
 from leanclips.workers import cores, run_all
 

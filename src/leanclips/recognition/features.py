@@ -24,7 +24,7 @@ from leanclips.errors import StudyError
 from leanclips.files import file_sha256, key, write_bytes
 from leanclips.layout import Layout
 from leanclips.recognition import backbone
-from leanclips.recognition.precision import device, has_fast_bf16
+from leanclips.recognition.precision import device, has_fast_bf16, keep_freed_memory
 from leanclips.records import read_csv, write_csv
 from leanclips.study import SOURCE, Backbone, Sampling, Study
 from leanclips.workers import cores, run_all, run_each
@@ -117,6 +117,7 @@ def resize(frame: np.ndarray, size: int) -> np.ndarray:
 @cache
 def cached_model(settings: Backbone) -> nn.Module:
     torch.set_num_threads(1)  # see workers.run_all
+    keep_freed_memory()
     return backbone.load(settings)
 
 

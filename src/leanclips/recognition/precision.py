@@ -1,8 +1,13 @@
-"""Where this machine computes, and in which precision."""
+"""How this machine computes: where, in which precision, on whose memory."""
 
+import ctypes
+import sys
 from functools import cache
 
 import torch
+
+# The names of glibc's malloc.h.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 @cache
@@ -22,3 +27,17 @@ def precision() -> str:
     fast = (torch.cuda.is_bf16_supported(including_emulation=False)
             if device().type == "cuda" else has_fast_bf16())
     return "bf16" if fast else "fp32"
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Let freed memory stay with the process.
+
+    glibc gives large blocks back to the system, which hands them out again a zeroed page at a
+    time: a tenth of a training step, a third of a small backbone's time.
+    """
+    if sys.platform == "linux":
+        change = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
+        if change:
+            change(M_MMAP_THRESHOLD, 2 ** 30)
+            change(M_TRIM_THRESHOLD, 2 ** 31 - 1)

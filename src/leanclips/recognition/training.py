@@ -1,11 +1,8 @@
 """Training a classifier on cached features: one plain loop for every classifier and stage."""
 
-import ctypes
-import sys
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import torch
@@ -16,9 +13,7 @@ from torch.nn.functional import cross_entropy
 from leanclips.progress import progress
 from leanclips.recognition.endtoend import EndToEnd
 from leanclips.recognition.features import Frames
-
-# The names of glibc's malloc.h.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+from leanclips.recognition.precision import keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -160,20 +155,6 @@ def step(network: nn.Module, copy: Mixed | None, optimizer: torch.optim.Optimize
         copy.give_gradients()
     optimizer.step()
     return loss.detach(), scores.detach()
-
-
-@cache
-def keep_freed_memory() -> None:
-    """Let freed memory stay with the process.
-
-    glibc gives large blocks back to the system, which hands them out again a zeroed page at a
-    time: a tenth of a training step.
-    """
-    if sys.platform == "linux":
-        change = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
-        if change:
-            change(M_MMAP_THRESHOLD, 2 ** 30)
-            change(M_TRIM_THRESHOLD, 2 ** 31 - 1)
 
 
 @torch.inference_mode()
