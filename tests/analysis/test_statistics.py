@@ -38,7 +38,8 @@ def test_swapping_the_two_sides_mirrors_the_difference_and_the_verdict(case):
     assert one.within90.low == pytest.approx(-other.within90.high)
     assert one.within95.high == pytest.approx(-other.within95.low)
     mirror = {Verdict.WORSE: Verdict.BETTER, Verdict.BETTER: Verdict.WORSE}
-    assert verdict(one, 0.0321) == mirror.get(verdict(other, 0.0321), verdict(other, 0.0321))
+    theirs = verdict(other, 0.0321, len(ours))
+    assert verdict(one, 0.0321, len(ours)) == mirror.get(theirs, theirs)
 
 
 @settings(max_examples=30, deadline=None)
@@ -47,7 +48,7 @@ def test_identical_predictions_are_exactly_equivalent(case):
     ours, _, groups = case
     same = estimate(ours - ours, groups, FEW)
     assert same == Estimate(0.0, Interval(0.0, 0.0), Interval(0.0, 0.0))
-    assert verdict(same, 0.01) is Verdict.EQUIVALENT
+    assert verdict(same, 0.01, 3) is Verdict.EQUIVALENT
 
 
 @settings(max_examples=30, deadline=None)
@@ -113,7 +114,8 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says(rng):
 ])
 def test_the_verdict_follows_the_intervals(low90, high90, low95, high95, expected):
     found = Estimate(0.0, Interval(low90, high90), Interval(low95, high95))
-    assert verdict(found, 0.05) is expected
+    assert verdict(found, 0.05, 2) is expected
+    assert verdict(found, 0.05, 1) is Verdict.ONE_SEED
 
 
 @pytest.mark.parametrize("correct, clips", [(0, 5), (23, 36), (48, 48), (600, 1000)])

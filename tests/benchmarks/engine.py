@@ -32,6 +32,7 @@ from leanclips.workers import cores, run_all
 
 HERE = Path(__file__).parent
 FRAMES, BATCH, CLASSES, WIDTH = 28, 4, 4, 2048
+ROUNDS = 3
 GFLOP = {"resnet152": 23.1}  # a frame of 224 x 224, two for a multiplication and an addition
 # The fine-tuning study of the case study, and the clips that its ancestor would pass each epoch.
 RUNS, EPOCHS, TRAINED, VALIDATED, HELDOUT = 20, 30, 122, 38, 48
@@ -78,18 +79,22 @@ def matrix_rate(dtype: torch.dtype) -> float:
 
 
 def features(clips: Sequence[Path], weights: Path) -> pd.DataFrame:
-    """Frames per second of each backbone, both ways; the share of the matrix rate."""
+    """Frames per second of each backbone, both ways, the medians of rounds in turn; the share of
+    the matrix rate.
+    """
     rows = []
     for settings, few, many, plainly in (
             (Backbone(name="resnet152", weights=str(weights)), 4, 16, 3),
             (Backbone(name="efficientnet-lite2"), 10, 60, 8)):
         torch.set_num_threads(cores())
-        whole = backbone.whole(settings)
+        whole, plain, own = backbone.whole(settings), [], []
         plain_frames(whole, clips[:1])
-        rate = plainly * FRAMES / plain_frames(whole, clips[:plainly])
+        for _ in range(ROUNDS):
+            plain.append(plain_frames(whole, clips[:plainly]))
+            own.append(ours(settings, list(islice(cycle(clips), many)), few))
+        rate, mine = plainly * FRAMES / median(plain), (many - few) * FRAMES / median(own)
         matrix = matrix_rate(torch.bfloat16)
         over_fp32 = matrix / matrix_rate(torch.float32)
-        mine = (many - few) * FRAMES / ours(settings, list(islice(cycle(clips), many)), few)
         share = mine * GFLOP[settings.name] / 1000 / matrix if settings.name in GFLOP else None
         rows += [{"backbone": settings.name, "method": "plain loop, fp32", "frames_per_s": rate,
                   "ratio_to_plain": 1.0, "share_of_gemm": None, "gemm_over_fp32": None},

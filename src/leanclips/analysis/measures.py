@@ -84,7 +84,7 @@ def compare(results: Results, classifier: str, variant: str, tested: str) -> Com
     theirs = scores(results, classifier, SOURCE, SOURCE)
     difference = estimate(ours - theirs, heldout_groups(results))
     return Comparison(variant, classifier, tested, float(ours.mean()), float(theirs.mean()),
-                      difference, verdict(difference, results.study.margin))
+                      difference, verdict(difference, results.study.margin, len(ours)))
 
 
 def comparisons(results: Results) -> list[Comparison]:

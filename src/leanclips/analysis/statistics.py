@@ -21,6 +21,7 @@ class Verdict(StrEnum):
     WORSE = "worse"
     BETTER = "better"
     UNDECIDED = "undecided"
+    ONE_SEED = "one seed"
 
 
 @dataclass(frozen=True)
@@ -90,14 +91,17 @@ def estimate(scores: np.ndarray, groups: Sequence[str], resamples: int = RESAMPL
     return Estimate(float(scores.mean()), Interval(low90, high90), Interval(low95, high95))
 
 
-def verdict(difference: Estimate, margin: float) -> Verdict:
+def verdict(difference: Estimate, margin: float, seeds: int) -> Verdict:
     """What may be said of a paired difference, given the margin that was fixed beforehand.
 
     `equivalent`: both one-sided tests at 5% reject a difference of `margin` or more, which
     is the same as the 90% interval lying inside ±margin (Schuirmann 1987, doi
     10.1007/BF01068419). Else `worse` or `better`: the 95% interval leaves out zero.
-    Else `undecided`: too few clips or seeds to say either.
+    Else `undecided`: too few clips or seeds to say either. A single seed's intervals know
+    nothing of how seeds differ, so it has no verdict.
     """
+    if seeds == 1:
+        return Verdict.ONE_SEED
     if -margin < difference.within90.low and difference.within90.high < margin:
         return Verdict.EQUIVALENT
     if difference.within95.high < 0:

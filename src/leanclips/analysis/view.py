@@ -21,7 +21,8 @@ from leanclips.study import SOURCE
 
 IN_WORDS = {Verdict.EQUIVALENT: "equivalent within ±{margin} points",
             Verdict.WORSE: "worse", Verdict.BETTER: "better",
-            Verdict.UNDECIDED: "undecided, for the interval reaches beyond ±{margin} points"}
+            Verdict.UNDECIDED: "undecided, for the interval reaches beyond ±{margin} points",
+            Verdict.ONE_SEED: "not to be judged by one seed"}
 
 
 @dataclass(frozen=True)
