@@ -195,7 +195,8 @@ def load_study(folder: Path) -> Study:
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not isinstance(settings, dict):
-            raise StudyError("holds no settings", path, "write one on each line, 'title: Mine' first")
+            raise StudyError("holds no settings", path,
+                             "write one on each line, 'title: Mine' first")
         return _with_whole_paths(Study.model_validate(settings), Path(folder))
     except FileNotFoundError:
         raise StudyError("there is no such study", path,

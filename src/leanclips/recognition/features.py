@@ -29,7 +29,6 @@ from leanclips.records import read_csv, write_csv
 from leanclips.study import SOURCE, Backbone, Sampling, Study
 from leanclips.workers import cores, run_all, run_each
 
-
 CLIPS_AT_ONCE = 16  # on a GPU
 
 
