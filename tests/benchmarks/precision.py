@@ -61,7 +61,7 @@ def in_fp32(clips: Sequence[Clip], folder: Path) -> Features:
 def compared(fp32: pd.DataFrame, bf16: pd.DataFrame) -> pd.DataFrame:
     """Mean accuracies, their difference seed by seed, and how far seeds differ anyway."""
     index = ["classifier", "seed", "clip"]
-    both = fp32.set_index(index).join(bf16.set_index(index), lsuffix="_fp32", rsuffix="_bf16")
+    both = fp32.merge(bf16, on=index, suffixes=("_fp32", "_bf16")).set_index(index)
     told = pd.DataFrame({
         "fp32": both["predicted_fp32"] == both["label_fp32"],
         "bf16": both["predicted_bf16"] == both["label_bf16"],
