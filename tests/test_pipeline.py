@@ -9,6 +9,7 @@ import time
 from contextlib import contextmanager, suppress
 
 import nbformat
+import psutil
 import pytest
 import yaml
 
@@ -145,6 +146,24 @@ def test_a_run_whose_children_live_on_when_it_is_killed_can_be_started_again(
         assert done.returncode == 0, done.stderr
     assert goal.exists() and not differing(layout, finished)
     assert not list(layout.work.glob("clips/**/.aside-*"))
+
+
+@pytest.mark.slow
+def test_a_run_that_is_ended_ends_what_it_started(tiny_study):
+    with started(tiny_study, "--until", "crop") as process:
+        until(lambda: begun_crop(tiny_study))
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        assert process.wait(timeout=20) == 128 + signal.SIGTERM
+        gone, alive = psutil.wait_procs(children, timeout=20)
+        assert len(gone) >= 2 and not alive
+    assert run(tiny_study, "--until", "crop").returncode == 0
+
+
+def test_a_stage_that_is_not_there_is_told(tiny_study):
+    done = run(tiny_study, "--until", "crob")
+    assert done.returncode == 2
+    assert done.stderr.startswith("leanclips: --until: there is no stage 'crob'; use render, crop")
 
 
 @pytest.mark.slow
