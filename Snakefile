@@ -95,6 +95,7 @@ rule features:
     params: study.backbone.model_dump_json(), study.sampling.model_dump_json(),
     benchmark: layout.stage_times / "features-{variant}.tsv"
     threads: workflow.cores
+    priority: 2  # what takes all cores comes before what leaves some idle
     shell: LEANCLIPS + " features {layout.study:q} {wildcards.variant} --jobs {threads}"
 
 
@@ -123,6 +124,7 @@ rule views:
     output: layout.work / "runs" / "views" / "seed-{seed}.csv"
     params: study.finetuning.model_dump_json(exclude={"seeds"}), study.network.model_dump_json(),
     benchmark: layout.stage_times / "views" / "{seed}.tsv"
+    priority: 1  # the longest first
     shell: LEANCLIPS + " views {layout.study:q} --seed {wildcards.seed}"
 
 
