@@ -18,6 +18,7 @@ from leanclips.files import written_aside
 from leanclips.layout import Layout, check_variant
 from leanclips.pipeline import ROOT, run
 from leanclips.study import Study, load_study
+from leanclips.workers import kill_children
 
 
 def open_study(study: str) -> tuple[Layout, Study, list[Clip]]:
@@ -104,7 +105,11 @@ class IpcKernelManager(AsyncKernelManager):
 def _sockets() -> Iterator[None]:
     with TemporaryDirectory(prefix="leanclips-", dir="/tmp") as folder:
         os.environ["LEANCLIPS_SOCKETS"] = folder
-        yield
+        try:
+            yield
+        except KeyboardInterrupt:
+            kill_children()  # a kernel that is only starting would miss the folder, aloud
+            raise
 
 
 def execute(notebook: Path, out: Path, parameters: Mapping[str, object]) -> None:

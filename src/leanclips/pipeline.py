@@ -7,17 +7,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-
-import psutil
 
 from leanclips.clips import load_clips
 from leanclips.errors import StudyError
 from leanclips.files import only_one, write_text
 from leanclips.layout import Layout
 from leanclips.study import load_study
-from leanclips.workers import cores
+from leanclips.workers import cores, kill_children
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("render", "crop", "originals", "pretrain", "crosstest")  # the rules without wildcards
@@ -65,9 +63,7 @@ def run(layout: Layout, jobs: int | None = None, targets: Sequence[str] = ()) ->
 def _children_end_too() -> Iterator[None]:
     """Whoever ends this process (SIGTERM) means the stages that Snakemake started as well."""
     def end(*_: object) -> None:
-        for child in psutil.Process().children(recursive=True):
-            with suppress(psutil.Error):
-                child.terminate()
+        kill_children()
         sys.exit(128 + signal.SIGTERM)
 
     before = signal.signal(signal.SIGTERM, end)

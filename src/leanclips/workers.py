@@ -118,7 +118,12 @@ def _end_with_parent() -> None:
 
 
 def _end() -> None:
-    for child in psutil.Process().children(recursive=True):  # an FFmpeg at work
+    kill_children()
+    os._exit(1)
+
+
+def kill_children() -> None:
+    """End whatever this process has started: an FFmpeg at work, a notebook's kernel."""
+    for child in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
             child.kill()
-    os._exit(1)
