@@ -1,12 +1,16 @@
 """Splits keep recordings whole, classes in proportion and counts exact where groups allow."""
 
+from collections import Counter
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leanclips.clips import Clip, Role
+from leanclips.clips import Clip, Role, of_role, read_table
+from leanclips.errors import StudyError
 from leanclips.splits import (choose_groups, counts_by_class, group_split, pretraining_split,
                               random_split)
 from leanclips.study import Pretraining
@@ -69,15 +73,47 @@ def test_the_order_of_rows_does_not_change_a_split(clips, fraction, seed, random
         assert split(clips, fraction, seed) == split(shuffled, fraction, seed)
 
 
-@given(st.lists(st.dictionaries(st.sampled_from("uvwxyz"), st.integers(1, 3), min_size=2),
-                min_size=2, max_size=4), FRACTIONS, SEEDS)
-def test_a_group_that_spans_classes_stays_whole(classes, fraction, seed):
-    clips = clips_of({f"class{number}": groups for number, groups in enumerate(classes)})
-    aside = group_split(clips, fraction, seed)
-    by_group = {}
-    for clip in clips:
-        by_group.setdefault(clip.group, set()).add(clip.id in aside)
-    assert all(len(sides) == 1 for sides in by_group.values())
+SPANNING = st.lists(st.dictionaries(st.sampled_from("uvwxyz"), st.integers(1, 3), min_size=2),
+                    min_size=2, max_size=4).map(
+    lambda classes: clips_of({f"class{n}": groups for n, groups in enumerate(classes)}))
+
+
+def one_sided(clips: list[Clip], groups_aside: set[str]) -> bool:
+    """Whether some class has all its clips on one side."""
+    classes = {clip.label for clip in clips}
+    return any({clip.label for clip in clips if (clip.group in groups_aside) == side} != classes
+               for side in (True, False))
+
+
+@given(SPANNING, FRACTIONS, SEEDS)
+def test_groups_that_span_classes_stay_whole_and_every_class_is_on_both_sides(
+        clips, fraction, seed):
+    try:
+        aside = group_split(clips, fraction, seed)
+    except StudyError:
+        names = sorted({clip.group for clip in clips})
+        assert all(one_sided(clips, set(some)) for count in range(len(names))
+                   for some in combinations(names, count))
+        return
+    groups = {clip.group for clip in clips if clip.id in aside}
+    assert aside == {clip.id for clip in clips if clip.group in groups}
+    assert not one_sided(clips, groups)
+
+
+def test_classes_whose_recordings_cannot_be_divided_are_named():
+    # Of three recordings two are on one side, and some class has just those two.
+    clips = clips_of({"a": {"x": 1, "y": 1}, "b": {"y": 1, "z": 1}, "c": {"x": 1, "z": 1}})
+    with pytest.raises(StudyError, match="class '[abc]' cannot be both trained on and validated"):
+        group_split(clips, 0.3, seed=0)
+
+
+@pytest.mark.parametrize("seed", range(1, 11))
+def test_counts_are_exact_on_jhmdb_though_recordings_span_classes(seed):
+    table = Path(__file__).parents[1] / "data" / "jhmdb" / "clips.csv"
+    clips = of_role(read_table(table), Role.TARGET)
+    wanted = counts_by_class(Counter(clip.label for clip in clips), 0.24)
+    aside = group_split(clips, 0.24, seed)
+    assert Counter(clip.label for clip in clips if clip.id in aside) == wanted
 
 
 def test_a_class_left_with_one_open_group_still_gets_clips_to_validate_on():
@@ -93,11 +129,11 @@ def test_other_seeds_give_other_splits():
 
 
 @given(st.dictionaries(st.text("abc", min_size=1), st.integers(2, 40), min_size=1), FRACTIONS)
-def test_counts_by_class_sum_to_the_fraction_unless_a_class_sets_a_limit(sizes, fraction):
+def test_counts_by_class_sum_to_the_fraction_with_at_least_one_on_each_side(sizes, fraction):
     counts = counts_by_class(sizes, fraction)
     assert all(1 <= counts[label] < sizes[label] for label in sizes)
-    limited = any(counts[label] in (1, sizes[label] - 1) for label in sizes)
-    assert limited or sum(counts.values()) == round(fraction * sum(sizes.values()))
+    most = sum(size - 1 for size in sizes.values())
+    assert sum(counts.values()) == min(max(round(fraction * sum(sizes.values())), len(sizes)), most)
 
 
 def test_the_case_study_sets_38_of_160_clips_aside():

@@ -6,7 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from leanclips.clips import Clip
+from leanclips.errors import StudyError
 from leanclips.study import Pretraining
+
+ATTEMPTS = 200
+ONE_SIDED = 1e9  # clips: worse than any count
 
 
 def counts_by_class(sizes: dict[str, int], fraction: float) -> dict[str, int]:
@@ -17,10 +21,16 @@ def counts_by_class(sizes: dict[str, int], fraction: float) -> dict[str, int]:
     total = round(fraction * sum(sizes.values()))
     exact = {label: fraction * size for label, size in sorted(sizes.items())}
     counts = {label: min(max(int(share), 1), sizes[label] - 1) for label, share in exact.items()}
-    by_remainder = sorted(exact, key=lambda label: (counts[label] - exact[label], label))
-    for label in by_remainder:
-        if sum(counts.values()) < total and counts[label] < sizes[label] - 1:
-            counts[label] += 1
+    while sum(counts.values()) < total:
+        short = [label for label in counts if counts[label] < sizes[label] - 1]
+        if not short:
+            break
+        counts[max(short, key=lambda label: exact[label] - counts[label])] += 1
+    while sum(counts.values()) > total:  # small classes took their one
+        above = [label for label in counts if counts[label] > 1]
+        if not above:
+            break
+        counts[max(above, key=lambda label: counts[label] - exact[label])] -= 1
     return counts
 
 
@@ -43,27 +53,81 @@ def choose_groups(sizes: dict[str, int], wanted: int, rng: np.random.Generator) 
 def group_split(clips: Sequence[Clip], fraction: float, seed: int) -> set[str]:
     """Ids of the clips set aside (about `fraction` of each class), no group on both sides.
 
-    A group that spans classes counts for each of them. The split depends on the table and the
-    seed alone, not on the order of rows. Each class needs two groups (see clips.check_roles).
+    A group that spans classes counts for each of them, and every class is on both sides. The
+    split depends on the table and the seed alone, not on the order of rows. StudyError where no
+    such split is found: too many groups span classes.
+
+    Where groups span classes, what one class takes leaves others without their counts. So the
+    classes that were missed most choose first in the next attempt ("squeaky wheel": Joslin &
+    Clements 1999, doi 10.1613/jair.561), and the nearest attempt is taken.
     """
     rng = np.random.default_rng([seed, 1])
-    by_class: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    groups: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for clip in clips:
-        by_class[clip.label][clip.group] += 1
-    wanted = counts_by_class({label: sum(groups.values()) for label, groups in by_class.items()},
+        groups[clip.label][clip.group] += 1
+    wanted = counts_by_class({label: sum(sizes.values()) for label, sizes in groups.items()},
                              fraction)
-    aside: dict[str, bool] = {}
-    for label in sorted(by_class):
-        open_groups = {name: n for name, n in by_class[label].items() if name not in aside}
-        settled = {name: n for name, n in by_class[label].items() if name in aside}
-        missing = wanted[label] - sum(n for name, n in settled.items() if aside[name])
-        chosen: set[str] = set()
+    spanning = len({clip.group for clip in clips}) < sum(map(len, groups.values()))
+    order, nearest = sorted(groups), None
+    for _ in range(ATTEMPTS if spanning else 1):
+        aside = _groups_aside(groups, wanted, order, rng)
+        if spanning:
+            aside = _mended(groups, wanted, aside, rng)
+        missed = {label: _missed(sizes, wanted[label], aside) for label, sizes in groups.items()}
+        if nearest is None or sum(missed.values()) < sum(nearest[1].values()):
+            nearest = aside, missed
+        if not any(missed.values()):
+            break
+        order.sort(key=lambda label: (-missed[label], rng.random()))
+    aside, missed = nearest
+    worst = max(sorted(missed), key=lambda label: missed[label])
+    if missed[worst] == ONE_SIDED:
+        raise StudyError(f"the class '{worst}' cannot be both trained on and validated on",
+                         "clips.csv", "its recordings hold clips of other classes too: add "
+                         "recordings of that class, or correct the column group")
+    return {clip.id for clip in clips if clip.group in aside}
+
+
+def _groups_aside(groups: dict[str, dict[str, int]], wanted: dict[str, int],
+                  order: Sequence[str], rng: np.random.Generator) -> set[str]:
+    """One attempt: class by class in this order, each takes what it is short of from the groups
+    that no class before it has settled.
+    """
+    settled: set[str] = set()
+    aside: set[str] = set()
+    for label in order:
+        sizes = groups[label]
+        open_groups = {name: n for name, n in sizes.items() if name not in settled}
+        missing = wanted[label] - sum(n for name, n in sizes.items() if name in aside)
         if missing > 0 and len(open_groups) > 1:
-            chosen = choose_groups(open_groups, missing, rng)
-        elif missing > 0 and any(not aside[name] for name in settled):
-            chosen = set(open_groups)  # One at most: a settled group stays to train on.
-        aside.update({name: name in chosen for name in open_groups})
-    return {clip.id for clip in clips if aside[clip.group]}
+            aside |= choose_groups(open_groups, missing, rng)
+        elif missing > 0:
+            aside |= set(open_groups)
+        settled |= set(open_groups)
+    return aside
+
+
+def _mended(groups: dict[str, dict[str, int]], wanted: dict[str, int],
+            aside: set[str], rng: np.random.Generator) -> set[str]:
+    """`aside` with single groups moved to the other side as long as that comes nearer."""
+    classes_of = defaultdict(list)
+    for label, sizes in groups.items():
+        for name in sizes:
+            classes_of[name].append(label)
+
+    def missed(name: str, aside: set[str]) -> float:
+        return sum(_missed(groups[label], wanted[label], aside) for label in classes_of[name])
+
+    while nearer := [name for name in sorted(classes_of)
+                     if missed(name, aside ^ {name}) < missed(name, aside)]:
+        aside = aside ^ {str(rng.choice(nearer))}
+    return aside
+
+
+def _missed(sizes: dict[str, int], wanted: int, aside: set[str]) -> float:
+    """How many clips a class is away from its count; ONE_SIDED where one side has none."""
+    there = [n for name, n in sizes.items() if name in aside]
+    return abs(sum(there) - wanted) if 0 < len(there) < len(sizes) else ONE_SIDED
 
 
 def random_split(clips: Sequence[Clip], fraction: float, seed: int) -> set[str]:

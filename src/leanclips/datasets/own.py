@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -199,11 +200,16 @@ def _split_problems(table: Sequence[Clip], study: Study, where: Path) -> list[st
     """Classes that a split leaves without a clip to train on, or to validate on."""
     target, pretrain = of_role(table, Role.TARGET), pretraining_clips(table)
     splits = [(f"finetuning with seed {seed}", target,
-               group_split(target, study.finetuning.validation, seed))
+               partial(group_split, target, study.finetuning.validation, seed))
               for seed in study.finetuning.seeds]
     if pretrain:
-        splits.append(("pretraining", pretrain, pretraining_split(pretrain, study.pretraining)))
-    for stage, clips, aside in splits:
+        splits.append(("pretraining", pretrain,
+                       partial(pretraining_split, pretrain, study.pretraining)))
+    for stage, clips, split in splits:
+        try:
+            aside = split()
+        except StudyError as error:
+            return [str(error)]
         for part, wanted in (("validate", True), ("train", False)):
             there = {clip.label for clip in clips if (clip.id in aside) == wanted}
             if lacking := sorted({clip.label for clip in clips} - there):
