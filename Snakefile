@@ -1,7 +1,8 @@
 # What runs when. How is the stages' business: each rule calls one verb of leanclips.
 #
 # Rules depend on small tables that hold hashes, and on the settings they use (params), never on
-# study.yml itself: editing one setting redoes only what depends on it.
+# study.yml itself (but for the last, which keeps it): editing one setting redoes only what depends
+# on it.
 from pathlib import Path
 
 from leanclips.clips import load_clips, pretraining_clips
@@ -47,7 +48,13 @@ wildcard_constraints:
 
 
 rule all:
-    input: runs, views, layout.crosstest, layout.report("originals"),
+    input: layout.ran_with
+
+
+rule ran_with:
+    input: layout.settings, runs, views, layout.crosstest, layout.report("originals"),
+    output: layout.ran_with
+    shell: "cp {input[0]:q} {output:q}"
 
 
 if study.synthetic is not None:

@@ -64,10 +64,10 @@ def differing(layout, reference):
 
 
 def changes(layout):
-    """When each file of the study last changed."""
+    """When each file of the study last changed; the kept settings are no result."""
     return {path.relative_to(layout.work).as_posix(): path.stat().st_mtime_ns
             for path in layout.work.rglob("*")
-            if path.is_file() and ".snakemake" not in path.parts and path.name != "run.lock"}
+            if path.is_file() and ".snakemake" not in path.parts and path.name not in ("run.lock", "study.yml")}
 
 
 def redone(before, after):
@@ -217,6 +217,13 @@ def test_a_new_seed_trains_its_own_runs_alone(alone):
         "runs/crosstest.csv"}
     assert all((alone.run(variant, 7) / "result.json").exists()
                for variant in ("source", "optimized", "constant"))
+
+
+@pytest.mark.slow
+def test_the_settings_of_a_finished_run_are_kept(alone):
+    change(alone, finetuning={"seeds": [1]})
+    assert run(alone).returncode == 0
+    assert alone.ran_with.read_bytes() == alone.settings.read_bytes()
 
 
 @pytest.mark.slow

@@ -44,7 +44,7 @@ def _determining(shown: list[Layout]) -> Iterator[Path]:
     """Every file that the book is made from: records, pages and the code that draws them."""
     for layout in shown:
         for pattern in SHOWN:
-            yield from sorted({*layout.study.glob(pattern)} | {*layout.work.glob(pattern)})
+            yield from sorted({*layout.settings.parent.glob(pattern)} | {*layout.work.glob(pattern)})
     yield from sorted((ROOT / "src" / "leanclips" / "analysis").glob("*.py"))
     yield from sorted((ROOT / "tests" / "benchmarks").glob("*.csv"))
     yield from sorted(path for path in BOOK.rglob("*") if path.is_file() and not

@@ -9,18 +9,30 @@ from leanclips.errors import StudyError
 
 @dataclass(frozen=True)
 class Layout:
-    """Paths below a study's folder; `records` is `work`, or `published` for committed records."""
+    """Paths below a study's folder; `records` is `work`, or `published` for committed records.
+
+    Published records come with the settings and the table that they were made with.
+    """
 
     study: Path
     records_name: str = "work"
 
     @property
     def settings(self) -> Path:
-        return self.study / "study.yml"
+        return self._described / "study.yml"
 
     @property
     def table(self) -> Path:
-        return self.study / "clips.csv"
+        return self._described / "clips.csv"
+
+    @property
+    def _described(self) -> Path:
+        return self.work if self.is_published else self.study
+
+    @property
+    def ran_with(self) -> Path:
+        """The settings of the last run that came to its end."""
+        return self.work / "study.yml"
 
     @property
     def work(self) -> Path:
@@ -29,6 +41,10 @@ class Layout:
     @property
     def published(self) -> Path:
         return self.study / "published"
+
+    @property
+    def is_published(self) -> bool:
+        return self.work == self.published
 
     @property
     def clips_root_note(self) -> Path:

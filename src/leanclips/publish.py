@@ -11,7 +11,7 @@ from leanclips.errors import StudyError
 from leanclips.files import written_aside
 from leanclips.layout import Layout
 
-TABLES = ("clips/*/report.csv", "clips/*.control.json", "features/*/*.csv",
+TABLES = ("study.yml", "clips/*/report.csv", "clips/*.control.json", "features/*/*.csv",
           "runs/crosstest.csv", "runs/views/*.csv", "runs/pretrain/*.json", "runs/pretrain/*.csv",
           "runs/*/seed-*/*.json", "runs/*/seed-*/*.csv", "runs/*/seed-*/run.ipynb",
           "times/**/*.tsv", "machine.json")
@@ -20,12 +20,16 @@ TABLES = ("clips/*/report.csv", "clips/*.control.json", "features/*/*.csv",
 def publish(layout: Layout) -> int:
     """Replace `published` by copies of the records in `work`; return the number of files.
 
-    Raises StudyError if the study has not run to its end.
+    The study's settings and table are among them: later edits are not of these records. Raises
+    StudyError if the study has not run to its end with the settings as they are.
     """
     if not layout.crosstest.is_file():
         raise StudyError("the study has not run to its end", layout.study, "run it first")
+    figure = figures.answer(results.load(layout))
     with written_aside(layout.published) as aside:
-        count = 0
+        aside.mkdir()
+        shutil.copyfile(layout.table, aside / layout.table.name)
+        count = 1
         for path in _records(layout.work):
             copy = aside / path.relative_to(layout.work)
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +38,7 @@ def publish(layout: Layout) -> int:
             else:
                 shutil.copyfile(path, copy)
             count += 1
-        style.write(figures.answer(results.load(layout)), aside)  # the README shows it
+        style.write(figure, aside)  # the README shows it
         shutil.rmtree(layout.published, ignore_errors=True)
     return count
 

@@ -55,11 +55,23 @@ def test_a_pages_numbers_are_those_of_the_csv_beside_it(pages, results):
 
 
 def test_a_changed_record_changes_the_prose(pages, make_records):
-    before = pages(load(make_records("before")), name="one")
+    before = pages(load(make_records("before", margin=0.6)), name="one")
+    few = pages(load(make_records("few")), name="few")
     after = pages(load(make_records("after", right=lambda variant, *_: variant != "optimized")),
                   name="two")
     assert "equivalent within" in (before / "before" / "headline.txt").read_text()
+    assert "4 held-out recordings are too few" in (few / "few" / "headline.txt").read_text()
     assert "worse" in (after / "after" / "headline.txt").read_text()
+
+
+def test_what_pairing_did_is_told_as_it_was(pages, make_records):
+    def told(name, right):
+        return (pages(load(make_records(name, seeds=(1, 2, 3), right=right)), name=f"{name}-book")
+                / "comparing.md").read_text()
+
+    assert "is mostly lucky for the other" in told("one", lambda variant, seed, *_: seed == 2)
+    assert "need not be for the other" in told("two", lambda variant, seed, *_:
+                                               (seed == 2) == (variant == "source"))
 
 
 def test_rendering_twice_gives_equal_bytes(pages, make_records):
@@ -81,6 +93,8 @@ def test_the_published_study_and_ones_own_run_have_the_same_pages(pages, make_re
 def test_a_run_of_the_published_study_does_not_overwrite_it(pages, make_records):
     layout = make_records()
     shutil.copytree(layout.work, layout.published)
+    for path in (layout.settings, layout.table):
+        shutil.copy(path, layout.published)
     published = load(type(layout)(layout.study, "published"))
     out = pages(published, load(layout))
     assert (out / "tiny" / "index.md").is_file()

@@ -40,6 +40,11 @@ def within(margin: float) -> str:
     return points(margin, 0 if margin >= 0.02 else 1).lstrip("+")
 
 
+def width(distance: float) -> str:
+    """0.183 as 18.3 (points, without a sign)."""
+    return points(distance).lstrip("+")
+
+
 def interval(between: Interval) -> str:
     """An interval of differences, in points."""
     return f"{points(between.low)} to {points(between.high)}"

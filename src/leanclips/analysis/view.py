@@ -10,18 +10,22 @@ import numpy as np
 
 from leanclips.analysis import compression_figures, figures, measures, order, tables
 from leanclips.analysis.case_study import CASE_STUDY
-from leanclips.analysis.formats import (classifier_name, interval, known, listing, percent,
-                                        points, several, within)
+from leanclips.analysis.formats import (MINUS, classifier_name, interval, known, listing,
+                                        percent, points, several, width, within)
 from leanclips.analysis.results import Results, controls, targets
-from leanclips.analysis.statistics import Verdict
+from leanclips.analysis.statistics import Verdict, least_margin, recordings_needed
 from leanclips.analysis.style import Figure
 from leanclips.analysis.tables import Table
+from leanclips.clips import Role, of_role, pretraining_clips
 from leanclips.records import CLASSIFIERS
 from leanclips.study import SOURCE
 
+TOGETHER = 0.5  # correlation
 IN_WORDS = {Verdict.EQUIVALENT: "equivalent within ±{margin} points",
             Verdict.WORSE: "worse", Verdict.BETTER: "better",
             Verdict.UNDECIDED: "undecided, for the interval reaches beyond ±{margin} points",
+            Verdict.FEW: "within ±{margin} points, but {recordings} held-out recordings are too "
+                         "few to call it equivalent ({needed} could be enough)",
             Verdict.ONE_SEED: "not to be judged by one seed"}
 
 
@@ -115,7 +119,27 @@ class View:
         return [c for c in self.comparisons if (c.variant, c.tested) == (variant, tested)]
 
     def words(self, verdict: Verdict) -> str:
-        return IN_WORDS[verdict].format(margin=self.margin)
+        return IN_WORDS[verdict].format(margin=self.margin, recordings=self.recordings,
+                                        needed=self.recordings_needed)
+
+    @property
+    def recordings(self) -> int:
+        """How many were held out."""
+        return len(set(measures.heldout_groups(self.results)))
+
+    @property
+    def seen_in_pretraining(self) -> int:
+        """How many target clips are of recordings that pretraining saw too."""
+        seen = {clip.group for clip in pretraining_clips(self.results.clips)}
+        return sum(clip.group in seen for clip in of_role(self.results.clips, Role.TARGET))
+
+    @property
+    def recordings_needed(self) -> int:
+        return recordings_needed(self.study.margin)
+
+    @property
+    def least_margin(self) -> float:
+        return least_margin(self.recordings)
 
     @property
     def headline(self) -> str:
@@ -136,6 +160,24 @@ class View:
                 f"bytes; trained on them instead, accuracy on {len(results.heldout)} held-out "
                 f"clips over {results.seed_count} changes by {changes}: "
                 f"{'; '.join(dict.fromkeys(verdicts))}.")
+
+    @property
+    def pairing_sentences(self) -> list[str]:
+        """What pairing was worth, classifier by classifier."""
+        lines = []
+        for name in CLASSIFIERS:
+            found = measures.pairing(self.results, name, self.first_variant)
+            line = (f"{figures.title(name)}: the 90% interval of {self.first_variant} less "
+                    f"source is {width(found.paired)} points wide, and would be "
+                    f"{width(found.unpaired)} without pairing.")
+            if found.correlation is not None:
+                luck = ("a seed that is lucky for one is mostly lucky for the other"
+                        if found.correlation >= TOGETHER else
+                        "a seed that is lucky for one need not be for the other")
+                line += (f" Over {self.results.seed_count} the two accuracies correlate at "
+                         f"{found.correlation:.2f}: {luck}.".replace("-", MINUS))
+            lines.append(line)
+        return lines
 
     @property
     def control_sentence(self) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 from pydantic import ValidationError
 
+from leanclips.analysis.statistics import least_margin, recordings_needed
 from leanclips.clips import (Clip, Role, check_roles, classes, clips_root, of_role,
                              pretraining_clips, read_table, scan_folders, verify_file, with_roles,
                              write_table)
@@ -251,6 +252,11 @@ def _notes(table: Sequence[Clip], study: Study, probes: dict[str, Probe]) -> lis
         if 0 < count < FEW_CLIPS:
             notes.append(f"There are only {count} {name} clips: one clip is "
                          f"{100 / count:.0f} points of accuracy.")
+    recordings = len({clip.group for clip in of_role(table, Role.HELDOUT)})
+    if 0 < recordings < (needed := recordings_needed(study.margin)):
+        notes.append(f"{recordings} held-out recordings cannot show equivalence within a margin of "
+                     f"less than {100 * least_margin(recordings):.1f} points; the margin of "
+                     f"{100 * study.margin:g} takes {needed}.")
     pretrain, used = of_role(table, Role.PRETRAIN), pretraining_clips(table)
     if not pretrain:
         notes.append("No clip has the role pretrain: the network starts without pretraining.")
