@@ -123,6 +123,18 @@ def test_two_files_of_one_stem_do_not_meet(optimized):
     assert table.loc["old.avi", "detail"].startswith("mpeg4 to h264")
 
 
+def test_files_of_like_names_are_all_delivered(tmp_path, make_clip):
+    names = ["a.avi", "a.mp4", "a.avi.avi", "b.avi", "b.mp4/c.avi", "d.m4v", "d.mp4"]
+    for seed, name in enumerate(names):
+        make_clip(tmp_path / "in" / name, "mpeg4" if name.endswith("avi") else "h264", frames=24,
+                  size=(128, 96), seed=seed)
+    optimize_tree(tmp_path / "in", tmp_path / "out", GOAL, 1, "hevc")
+    table = report(tmp_path / "out")
+    assert table["delivered"].nunique() == len(table) == len(names)
+    for _, row in table.iterrows():
+        assert file_sha256(tmp_path / "out" / row["delivered"]) == row["sha256"]
+
+
 def test_the_json_report_has_every_window_and_every_encode(torture, optimized):
     found = json.loads((optimized[0] / "report.json").read_text())
     assert found["goal"]["target"] == 80 and "ffmpeg" in found["versions"]

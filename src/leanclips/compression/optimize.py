@@ -27,6 +27,7 @@ DRIFT_PER_CRF = 0.11
 # What goes into MP4; the rest goes into Matroska.
 IN_MP4 = {"aac", "mp3", "ac3", "eac3", "alac", "flac", "opus", "mov_text"}
 KEPT_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv"}
+TAKEN = {".m4v": {"h264"}}  # FFmpeg puts no other codec into such a file
 
 
 class Drift(Protocol):
@@ -135,7 +136,7 @@ def optimize(source: Path, goal: Goal, destination: Path, codec: str | None = No
         if found := problems(was, made.path, codec):
             return keep(source, destination, Reason.BROKEN, "; ".join(found),
                         tries=tries.samples(), learnt=learnt)
-        path = destination.with_suffix(made.path.suffix)
+        path = delivered(source, destination, made.path.suffix)
         os.replace(made.path, path)
     reason, detail = _why_above(made, goal, codec)
     if was.codec != codec:
@@ -230,13 +231,30 @@ def _known(source: Path) -> tuple[Content, Facts, list[slice]]:
     return content, facts(source, content), windows(content.times, content.cuts)
 
 
+def suffixes(source: Path, codec: str | None) -> tuple[str, ...]:
+    """The suffixes that a re-encoded file may have, best first: the source's own where that
+    container is kept. `codec` None is any of them.
+    """
+    own = source.suffix.lower()
+    if own not in KEPT_SUFFIXES:
+        return ".mp4", ".mkv"
+    taken = TAKEN.get(own, set(CODECS))
+    return tuple(dict.fromkeys(source.suffix if name in taken else ".mp4"
+                               for name in ([codec] if codec else CODECS)))
+
+
 def suffix_for(source: Path, was: Facts, codec: str) -> str:
-    """The suffix of a re-encoded file: the source's own where that container is kept."""
-    if source.suffix.lower() == ".m4v" and codec != "h264":  # FFmpeg's takes no other
-        return ".mp4"
-    if source.suffix.lower() in KEPT_SUFFIXES:
-        return source.suffix
-    return ".mp4" if all(track.codec in IN_MP4 for track in was.tracks) else ".mkv"
+    """The suffix of a re-encoded file."""
+    first, *others = suffixes(source, codec)
+    return others[0] if others and any(track.codec not in IN_MP4 for track in was.tracks) else first
+
+
+def delivered(source: Path, destination: Path, suffix: str) -> Path:
+    """`destination` with the suffix of what is delivered there. After the source's whole name
+    (clip.avi.x) its own suffix is there already.
+    """
+    whole_name = destination.stem == source.name
+    return destination.with_suffix("" if whole_name and suffix == source.suffix else suffix)
 
 
 def problems(was: Facts, made: Path, codec: str) -> list[str]:
@@ -287,8 +305,7 @@ def external(source: Path, made: Path, destination: Path, goal: Goal = Goal()) -
 def keep(source: Path, destination: Path, reason: Reason, detail: str = "",
          tries: tuple[Sample, ...] = (), learnt: Solved | None = None) -> Outcome:
     """Deliver the original bytes, under the suffix of `source`."""
-    whole_name = destination.stem == source.name  # clip.avi.x: the suffix is there already
-    path = destination.with_suffix("" if whole_name else source.suffix)
+    path = delivered(source, destination, source.suffix)
     with written_aside(path) as aside:
         shutil.copyfile(source, aside)
     size = source.stat().st_size

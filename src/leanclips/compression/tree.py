@@ -9,18 +9,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from leanclips.clips import VIDEO_SUFFIXES
 from leanclips.compression.batch import Made, Task, make_all
 from leanclips.compression.codec import ffmpeg_version
-from leanclips.compression.optimize import KEPT_SUFFIXES, Drift, Outcome
+from leanclips.compression.names import RECORDS, destinations, is_video, places_of
+from leanclips.compression.optimize import Drift, Outcome
 from leanclips.compression.quality import Goal
 from leanclips.errors import StudyError
 from leanclips.files import only_one, write_text
 from leanclips.records import TREE_REPORT, versions, write_csv
 
-# Video files beyond those of a study's clips.
-SUFFIXES = VIDEO_SUFFIXES | {".wmv", ".flv", ".ts", ".m2ts", ".mts", ".3gp", ".ogv", ".vob"}
-RECORDS = ".leanclips"
 CLAIMED = "claimed"  # in RECORDS: the names of all that leanclips delivers here
 REPORTS = ("report.csv", "report.json")
 WHOLE = ("frames", "width", "height", "windows")
@@ -54,8 +51,8 @@ def optimize_tree(source: Path, destination: Path, goal: Goal, jobs: int,
 def _optimize_tree(files: Sequence[Path], source: Path, destination: Path, goal: Goal,
                    jobs: int, codec: str | None, drift: Drift | None) -> Summary:
     root = source if source.is_dir() else source.parent
-    tasks = _tasks(files, root, destination, ("optimize", goal, codec), drift)
-    _claim(tasks, destination)
+    tasks = _tasks(files, root, destination, goal, codec, drift)
+    _claim(tasks, destination, codec)
     made = make_all(tasks, jobs, "optimize")
     names = [file.relative_to(root).as_posix() for file in files]
     table = pd.DataFrame([_row(name, destination, one)
@@ -84,7 +81,7 @@ def _files(source: Path, destination: Path) -> list[Path]:
     if not files:
         raise StudyError("the folder holds no file", source, "name the folder of the clips")
     for name in REPORTS:
-        if source / name in files:
+        if (source / name).exists():
             raise StudyError("has the name of a report that is written beside the clips",
                              source / name, "rename it")
     return files
@@ -104,48 +101,31 @@ def _walk(source: Path) -> Iterator[Path]:
         yield from (here / file for file in files if (here / file).is_file())
 
 
-def _tasks(files: Sequence[Path], root: Path, destination: Path, how: tuple,
+def _tasks(files: Sequence[Path], root: Path, destination: Path, goal: Goal, codec: str | None,
            drift: Drift | None) -> list[Task]:
-    """A task for each file. Of two that might end in one (a.avi, a.mp4), both keep their names
-    whole and what is delivered may add a suffix (a.avi.mp4).
-    """
-    stems = Counter(file.with_suffix("") for file in files if file.suffix.lower() in SUFFIXES)
-    sources, tasks = {file.resolve() for file in files}, []
-    for file in files:
-        name = file.relative_to(root)
-        video = file.suffix.lower() in SUFFIXES
-        alone = (not video or stems[file.with_suffix("")] == 1
-                 or file.suffix.lower() in KEPT_SUFFIXES)
-        if not alone and any(file.with_name(file.name + suffix) in files
-                             for suffix in (".mp4", ".mkv")):
-            raise StudyError("would be delivered under the name of another file", file,
-                             "rename one of them")
-        place = destination / (name if alone else f"{name}{file.suffix}")
-        record = destination / RECORDS / f"{name}.json"
-        tasks.append(Task(file, place, record, how if video else ("copy",),
-                          drift if video else None, lenient=True))
-        if any(path.resolve() in sources for path in _places(tasks[-1])):
-            raise StudyError("would be delivered in place of a source", file,
-                             "name another folder for the optimized clips")
+    """A task for each file."""
+    tasks = []
+    for file, place in destinations(files, root, destination, codec).items():
+        how, moved = ((("optimize", goal, codec), drift) if is_video(file) else (("copy",), None))
+        record = destination / RECORDS / f"{file.relative_to(root)}.json"
+        tasks.append(Task(file, place, record, how, moved, lenient=True))
     return tasks
 
 
-def _places(task: Task) -> tuple[Path, ...]:
-    """Where the result of a task may be delivered."""
-    place = task.destination
-    return ((place,) if task.how[0] == "copy" else
-            (place, place.with_suffix(".mp4"), place.with_suffix(".mkv")))
-
-
-def _claim(tasks: Sequence[Task], destination: Path) -> None:
-    """Note the names of what is about to be delivered. StudyError where one of them is there
-    already and no run of leanclips has claimed it: it is not leanclips' to replace.
+def _claim(tasks: Sequence[Task], destination: Path, codec: str | None) -> None:
+    """Note the names of what is about to be delivered. StudyError where one of them is a source,
+    or is there already and no run of leanclips has claimed it: it is not leanclips' to replace.
     """
     note = destination / RECORDS / CLAIMED
     claimed = set(json.loads(note.read_text())) if note.exists() else set()
-    places = [destination / name for name in REPORTS]
-    places += [path for task in tasks for path in _places(task)]
-    for path in places:
+    sources = {task.parent.resolve() for task in tasks}
+    places = {destination / name: destination for name in REPORTS}
+    for task in tasks:
+        places |= dict.fromkeys(places_of(task.parent, task.destination, codec), task.parent)
+    for path, file in places.items():
+        if path.resolve() in sources:
+            raise StudyError("would be delivered in place of a source", file,
+                             "name another folder for the optimized clips")
         if path.exists() and path.relative_to(destination).as_posix() not in claimed:
             raise StudyError("is there already, and leanclips did not make it", path,
                              "name an empty folder, or move that file away")
