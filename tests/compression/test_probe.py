@@ -1,5 +1,7 @@
 """A probe tells what a clip shows, and says in a sentence why it cannot be used."""
 
+from pathlib import Path
+
 import pytest
 
 from leanclips.compression.probe import probe, timestamps
@@ -48,6 +50,15 @@ def test_a_clip_that_cannot_be_used_is_named_with_a_remedy(tmp_path, make_clip, 
     with pytest.raises(StudyError, match=problem) as error:
         probe(path)
     assert str(error.value).startswith(f"{path}: ")
+
+
+def test_a_name_like_an_address_and_a_title_in_latin_1_are_read(tmp_path, make_clip, ffmpeg,
+                                                                monkeypatch):
+    clip = make_clip(tmp_path / "clip.avi", "mpeg4")
+    ffmpeg("-i", clip, "-c", "copy", "-metadata", b"title=Caf\xe9", tmp_path / "named.avi")
+    (tmp_path / "named.avi").rename(tmp_path / "12:30.avi")
+    monkeypatch.chdir(tmp_path)
+    assert probe(Path("12:30.avi"), whole=True).frames == 12
 
 
 def test_damage_inside_a_clip_shows_when_all_of_it_is_decoded(tmp_path, make_clip):

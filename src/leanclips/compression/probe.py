@@ -99,6 +99,13 @@ def since_first(ticks: Sequence[int | None], time_base: Fraction, rate: Fraction
     return (ascending - ascending[:1]) * float(time_base)
 
 
+def open_video(path: Path) -> av.container.InputContainer:
+    """The file, opened. FFmpeg takes a relative name with a colon in it for an address, and a
+    title may be in any encoding.
+    """
+    return av.open(str(path.absolute()), metadata_errors="replace")
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
     """The file and its video stream; whatever FFmpeg cannot read becomes a StudyError."""
@@ -107,7 +114,7 @@ def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
     if path.stat().st_size == 0:
         raise ClipError("the clip is empty (0 bytes)", path, REPLACE)
     try:
-        with av.open(str(path)) as container:
+        with open_video(path) as container:
             stream = container.streams.best("video")
             if stream is None:
                 raise ClipError("the file holds no video", path, REPLACE)
