@@ -135,6 +135,16 @@ def test_files_of_like_names_are_all_delivered(tmp_path, make_clip):
         assert file_sha256(tmp_path / "out" / row["delivered"]) == row["sha256"]
 
 
+def test_a_file_or_folder_may_have_any_name_of_any_length(tmp_path):
+    long = "ü" * 125 + "n.txt"
+    for name in ("lock/a.txt", "claimed/a.txt", "files/a.txt", long, f"{long[1:]}/a.txt"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_text(name)
+    for _ in range(2):
+        optimize_tree(tmp_path / "in", tmp_path / "out", GOAL, 1)
+        assert contents(tmp_path / "out", ("report.csv", "report.json")) == contents(tmp_path / "in")
+
+
 def test_the_json_report_has_every_window_and_every_encode(torture, optimized):
     found = json.loads((optimized[0] / "report.json").read_text())
     assert found["goal"]["target"] == 80 and "ffmpeg" in found["versions"]

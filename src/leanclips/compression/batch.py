@@ -85,8 +85,8 @@ def make(task: Task, known: Sequence[Solved | None] = ()) -> Made:
                 sha256_in, file_sha256(outcome.path))
     _remove_former(task, record, outcome.path)
     write_text(task.record, json.dumps(
-        {"key": wanted} | asdict(made) | {"outcome": asdict(outcome)
-                                          | {"path": outcome.path.name}}, indent=1))
+        {"file": task.parent.name, "key": wanted} | asdict(made)
+        | {"outcome": asdict(outcome) | {"path": outcome.path.name}}, indent=1))
     return made
 
 

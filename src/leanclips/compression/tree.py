@@ -15,7 +15,7 @@ from leanclips.compression.names import RECORDS, destinations, is_video, places_
 from leanclips.compression.optimize import Drift, Outcome
 from leanclips.compression.quality import Goal
 from leanclips.errors import StudyError
-from leanclips.files import only_one, write_text
+from leanclips.files import key, only_one, write_text
 from leanclips.records import TREE_REPORT, versions, write_csv
 
 CLAIMED = "claimed"  # in RECORDS: the names of all that leanclips delivers here
@@ -103,11 +103,12 @@ def _walk(source: Path) -> Iterator[Path]:
 
 def _tasks(files: Sequence[Path], root: Path, destination: Path, goal: Goal, codec: str | None,
            drift: Drift | None) -> list[Task]:
-    """A task for each file."""
+    """A task for each file. Its record has a name of one length, whatever the file's."""
     tasks = []
     for file, place in destinations(files, root, destination, codec).items():
         how, moved = ((("optimize", goal, codec), drift) if is_video(file) else (("copy",), None))
-        record = destination / RECORDS / f"{file.relative_to(root)}.json"
+        name = key(file.relative_to(root).as_posix())
+        record = destination / RECORDS / "files" / f"{name}.json"
         tasks.append(Task(file, place, record, how, moved, lenient=True))
     return tasks
 
