@@ -121,9 +121,19 @@ def test_an_encode_is_deaf_to_ctrl_c(tmp_path, make_clip):
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
-@pytest.mark.parametrize("code, blames_the_clip", [(-9, False), (-2, False), (255, False),
-                                                   (1, True), (234, True)])
+@pytest.mark.parametrize("code, blames_the_clip", [
+    (-signal.SIGKILL, False), (-signal.SIGINT, False), (-signal.SIGTERM, False), (255, False),
+    (-signal.SIGSEGV, True), (-signal.SIGABRT, True), (-signal.SIGILL, True), (1, True),
+    (234, True)])
 def test_an_ffmpeg_that_was_stopped_does_not_blame_the_clip(code, blames_the_clip):
     error = codec._failure(code, "", "clip.mp4")
     assert isinstance(error, ClipError) == blames_the_clip
     assert ("stopped" in str(error)) != blames_the_clip
+
+
+def test_a_clip_that_crashes_ffmpeg_is_the_one_to_blame(tmp_path, make_clip, monkeypatch):
+    monkeypatch.setattr(codec, "ffmpeg", lambda: tmp_path / "crashes")
+    (tmp_path / "crashes").write_text("#!/bin/sh\nkill -SEGV $$\n")
+    (tmp_path / "crashes").chmod(0o755)
+    with pytest.raises(ClipError, match=r"clip.mp4: FFmpeg failed \(Segmentation fault\)"):
+        encode_x264(make_clip(tmp_path / "clip.mp4"), tmp_path / "made.mp4", 30)

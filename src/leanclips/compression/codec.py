@@ -14,6 +14,7 @@ from leanclips.errors import ClipError, StudyError
 NEEDED = {"encoders": ("libx264", "libopenh264"), "filters": ("libvmaf",)}
 GET_FFMPEG = ("reinstall imageio-ffmpeg with pip, or point IMAGEIO_FFMPEG_EXE to an FFmpeg "
               "with libx264, libopenh264 and libvmaf")
+STOPS = {signal.SIGINT, signal.SIGTERM, signal.SIGKILL, signal.SIGHUP}  # a person or the system
 
 
 @cache
@@ -40,13 +41,15 @@ def ffmpeg_version() -> str:
 
 def _failure(code: int, stderr: str, where: Path) -> StudyError:
     """ClipError unless the failure has nothing to do with the clip."""
-    if code < 0 or code == 255:  # how FFmpeg ends on a signal
+    if code == 255 or -code in STOPS:  # FFmpeg ends with 255 where it heard the signal
         return StudyError("FFmpeg was stopped", where, "start again; use fewer --jobs if the "
                                                        "memory did not suffice")
-    lines = [line for line in stderr.splitlines() if line.strip()]
     if "No space left on device" in stderr:
         return StudyError("the disk is full", where, "free some space and start again")
-    return ClipError(f"FFmpeg failed ({lines[0].strip() if lines else 'no message'})", where,
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    if code < 0:  # it crashed on this clip
+        lines.insert(0, signal.strsignal(-code) or f"signal {-code}")
+    return ClipError(f"FFmpeg failed ({lines[0] if lines else 'no message'})", where,
                      "check that the clip plays, replace it or remove it from clips.csv")
 
 
