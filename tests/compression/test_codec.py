@@ -108,6 +108,15 @@ def test_a_full_disk_is_called_by_its_name():
         "clip.mp4: the disk is full; free some space and start again.")
 
 
+@pytest.mark.parametrize("said", [
+    "Cannot allocate memory", "Too many open files", "Resource temporarily unavailable",
+    "Input/output error", "No such file or directory", "Read-only file system"])
+def test_what_ails_the_machine_is_not_kept_as_the_clips_fault(said):
+    error = codec._failure(1, f"[out#0] a line before\nError opening output: {said}\n", "clip.mp4")
+    assert not isinstance(error, ClipError)
+    assert f"FFmpeg failed (Error opening output: {said}); this may pass" in str(error)
+
+
 def test_an_encode_is_deaf_to_ctrl_c(tmp_path, make_clip):
     """Heard while a file is being opened, FFmpeg would call that file broken."""
     clip, made = make_clip(tmp_path / "clip.mp4", frames=50), tmp_path / "made.mp4"

@@ -1,11 +1,13 @@
 """A probe tells what a clip shows, and says in a sentence why it cannot be used."""
 
+import errno
 from pathlib import Path
 
+import av
 import pytest
 
 from leanclips.compression.probe import probe, timestamps
-from leanclips.errors import StudyError
+from leanclips.errors import ClipError, StudyError
 
 
 @pytest.mark.parametrize("kind, suffix, codec", [
@@ -91,3 +93,14 @@ def test_the_real_clips_state_30_and_leave_out_frames(jhmdb_clips):
     assert (found.width, found.height, found.frames, found.fps) == (320, 240, 40, 30)
     assert len(times) == 40 and times[-1] > 45 / 30
     assert found.seconds == pytest.approx(1.6)
+
+
+def test_a_machine_short_of_open_files_does_not_blame_the_clip(tmp_path, make_clip, monkeypatch):
+    def too_many(*arguments, **options):
+        raise av.error.OSError(errno.EMFILE, "Too many open files", "clip.mp4")
+
+    path = make_clip(tmp_path / "clip.mp4")
+    monkeypatch.setattr(av, "open", too_many)
+    with pytest.raises(StudyError, match="cannot be read now .Too many open files") as raised:
+        probe(path)
+    assert not isinstance(raised.value, ClipError)

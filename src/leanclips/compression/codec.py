@@ -1,5 +1,7 @@
 """FFmpeg: the one place that knows its command lines."""
 
+import errno
+import os
 import signal
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -15,6 +17,10 @@ NEEDED = {"encoders": ("libx264", "libopenh264"), "filters": ("libvmaf",)}
 GET_FFMPEG = ("reinstall imageio-ffmpeg with pip, or point IMAGEIO_FFMPEG_EXE to an FFmpeg "
               "with libx264, libopenh264 and libvmaf")
 STOPS = {signal.SIGINT, signal.SIGTERM, signal.SIGKILL, signal.SIGHUP}  # a person or the system
+# What ails the machine or the folder; clips are decoded before FFmpeg gets them.
+NOT_THE_CLIP = {os.strerror(number) for number in (
+    errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EIO, errno.ENOENT, errno.EACCES,
+    errno.EROFS, errno.EDQUOT)}
 
 
 @cache
@@ -47,6 +53,9 @@ def _failure(code: int, stderr: str, where: Path) -> StudyError:
     if "No space left on device" in stderr:
         return StudyError("the disk is full", where, "free some space and start again")
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    if told := [line for line in lines if any(why in line for why in NOT_THE_CLIP)]:
+        return StudyError(f"FFmpeg failed ({told[0]})", where, "this may pass: start again, with "
+                          "fewer --jobs if memory or open files did not suffice")
     if code < 0:  # it crashed on this clip
         lines.insert(0, signal.strsignal(-code) or f"signal {-code}")
     return ClipError(f"FFmpeg failed ({lines[0] if lines else 'no message'})", where,

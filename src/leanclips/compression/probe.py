@@ -1,5 +1,6 @@
 """What a video file holds: size, frames, times. Read with PyAV, without decoding where safe."""
 
+import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from leanclips.errors import ClipError
+from leanclips.errors import ClipError, StudyError
 
 # One packet is one shown frame. Elsewhere packets may hold none (VP9's and AV1's hidden
 # frames) or a packed pair (MPEG-4 in AVI), so the frames are decoded and counted.
@@ -108,7 +109,7 @@ def open_video(path: Path) -> av.container.InputContainer:
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    """The file and its video stream; whatever FFmpeg cannot read becomes a StudyError."""
+    """The file and its video stream; ClipError where FFmpeg cannot read it."""
     if not path.is_file():
         raise ClipError("the clip is missing", path, "restore it or remove it from clips.csv")
     if path.stat().st_size == 0:
@@ -122,4 +123,7 @@ def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
                 raise ClipError("the clip is of an unknown format", path, REPLACE)
             yield container, stream
     except av.error.FFmpegError as error:
+        if error.errno in (errno.ENOMEM, errno.EMFILE, errno.ENFILE):
+            raise StudyError(f"the clip cannot be read now ({error.strerror})", path,
+                             "start again, with fewer --jobs") from None
         raise ClipError(f"the clip cannot be read ({error.strerror})", path, REPLACE) from None
