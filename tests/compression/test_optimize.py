@@ -262,6 +262,15 @@ def test_another_tools_file_is_taken_if_it_keeps_what_the_source_is(tmp_path, so
     assert not (tmp_path / "none.mp4").exists()
 
 
+def test_nothing_is_written_beside_another_tools_files(tmp_path, source, ffmpeg):
+    (tmp_path / "theirs").mkdir()
+    ffmpeg("-i", source, "-c:v", "libx264", "-crf", 30, tmp_path / "theirs" / "0.mp4")
+    before = (tmp_path / "theirs").stat().st_mtime_ns
+    external(source, tmp_path / "theirs" / "0.mp4", tmp_path / "out" / "0.mp4")
+    assert (tmp_path / "theirs").stat().st_mtime_ns == before
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["0.mp4"]
+
+
 def test_subtitles_of_mp4_come_along(tmp_path, make_clip, ffmpeg):
     clip = make_clip(tmp_path / "clip.mp4", frames=30, size=(128, 96))
     (tmp_path / "words.srt").write_text("1\n00:00:00,200 --> 00:00:00,900\nHello\n")

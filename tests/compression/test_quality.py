@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats.mstats import mquantiles
 
+from leanclips.compression import codec, quality
 from leanclips.compression.codec import encode_x264
 from leanclips.compression.quality import (METRICS, WINDOW_FRAMES, Goal, judge, logit, measure,
                                            windows)
@@ -129,3 +130,27 @@ def test_frames_pair_up_by_number_whatever_their_times(tmp_path, clip, ffmpeg):
 def test_a_clip_that_cannot_be_decoded_is_named(tmp_path, clip, make_clip):
     with pytest.raises(StudyError, match="text.mp4: FFmpeg failed"):
         measure(make_clip(tmp_path / "text.mp4", "text"), clip, WHOLE, Goal())
+
+
+@pytest.mark.parametrize("metric, name", [("vmaf", "scores.json"), ("xpsnr", "xpsnr.log")])
+@pytest.mark.parametrize("harm", [lambda notes: notes.write_bytes(notes.read_bytes()[:200]),
+                                  lambda notes: notes.unlink()])
+def test_scores_that_found_no_room_are_told(tmp_path, clip, monkeypatch, metric, name, harm):
+    def compare(distorted, reference, folder, *settings):
+        codec.compare(distorted, reference, folder, *settings)
+        harm(folder / name)
+
+    monkeypatch.setattr(quality, "compare", compare)
+    with pytest.raises(StudyError, match="scores cannot be read .is the disk full") as raised:
+        measure(clip, clip, WHOLE, Goal(METRICS[metric].target, metric), tmp_path)
+    assert str(tmp_path) in str(raised.value) and not list(tmp_path.iterdir())
+
+
+def test_notes_lie_where_they_are_told_to_and_go(tmp_path, clip, monkeypatch):
+    seen = []
+    monkeypatch.setattr(quality, "compare", lambda *told: (seen.append(told[2]),
+                                                           codec.compare(*told)))
+    measure(clip, clip, WHOLE, Goal())
+    measure(clip, clip, WHOLE, Goal(), tmp_path / "new")
+    assert [folder.parent for folder in seen] == [clip.parent, tmp_path / "new"]
+    assert not any(folder.exists() for folder in seen)

@@ -295,7 +295,7 @@ def external(source: Path, made: Path, destination: Path, goal: Goal = Goal()) -
     if found := problems(was, made, now.codec):
         raise ClipError(f"the file does not keep what its source is ({'; '.join(found)})", made,
                         "encode it again without changing that")
-    quality = measure(made, source, parts, goal)
+    quality = measure(made, source, parts, goal, destination.parent)
     path = destination.with_suffix(made.suffix)
     with written_aside(path) as aside:
         shutil.copyfile(made, aside)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import log
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from leanclips.compression.codec import compare
-from leanclips.errors import ClipError
+from leanclips.errors import ClipError, StudyError
+from leanclips.files import folder_aside
 
 WINDOW_SECONDS = 1.0
 WINDOW_FRAMES = 8
@@ -127,23 +127,36 @@ def windows(times: Sequence[float], cuts: Sequence[int] = ()) -> list[slice]:
     return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(times)], strict=True)]
 
 
-def measure(distorted: Path, reference: Path, parts: Sequence[slice], goal: Goal) -> Quality:
+def measure(distorted: Path, reference: Path, parts: Sequence[slice], goal: Goal,
+            beside: Path | None = None) -> Quality:
     """Quality of `distorted` against `reference` in each window of frames.
 
-    VMAF NEG is model vmaf_v0.6.1neg. Raises StudyError if either cannot be decoded.
+    VMAF NEG is model vmaf_v0.6.1neg. FFmpeg's notes are kept meanwhile in the folder `beside`,
+    that of `distorted` unless told. Raises StudyError if either clip cannot be decoded.
     """
-    with TemporaryDirectory() as name:
-        folder = Path(name)
+    with folder_aside(beside or distorted.parent) as folder:
         compare(distorted, reference, folder, goal.metric, goal.height)
+        scores, chroma = _scores(folder, goal.metric)
+    if not len(scores):
+        raise ClipError("no frame could be compared", distorted, "check that the clip plays")
+    return judge(scores, chroma, parts, goal)
+
+
+def _scores(folder: Path, metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """The score of each frame (frames,), and its worse chroma plane's PSNR (frames,) in dB."""
+    try:
         frames = [frame["metrics"] for frame in
                   json.loads((folder / "scores.json").read_text())["frames"]]
-        scores = (_xpsnr(folder / "xpsnr.log") if goal.metric == "xpsnr" else
-                  np.array([frame[{"vmaf": "vmaf", "ssim": "float_ssim"}[goal.metric]]
-                            for frame in frames]))
-    if not frames:
-        raise ClipError("no frame could be compared", distorted, "check that the clip plays")
-    chroma = np.array([min(frame["psnr_cb"], frame["psnr_cr"]) for frame in frames])
-    return judge(scores, chroma, parts, goal)
+        chroma = np.array([min(frame["psnr_cb"], frame["psnr_cr"]) for frame in frames])
+        name = {"vmaf": "vmaf", "ssim": "float_ssim"}.get(metric)
+        scores = (np.array([frame[name] for frame in frames]) if name
+                  else _xpsnr(folder / "xpsnr.log"))
+        if len(scores) != len(chroma):
+            raise ValueError
+    except (OSError, ValueError, KeyError):
+        raise StudyError("FFmpeg's scores cannot be read (is the disk full?)", folder.parent,
+                         "free some space and start again") from None
+    return scores, chroma
 
 
 def judge(scores: np.ndarray, chroma: np.ndarray, parts: Sequence[slice], goal: Goal) -> Quality:
