@@ -325,6 +325,16 @@ def test_a_full_disk_is_one_sentence_and_the_rest_goes_on_later(small, tmp_path)
     optimize_tree(small, tmp_path / "other", Goal(90), 1)
 
 
+def test_only_its_own_leavings_go(small, tmp_path):
+    """A run into out/other is another run's business."""
+    out = tmp_path / "out"
+    folders = [out, out / ".leanclips", out / ".leanclips" / "files", out / "other"]
+    for folder in folders:
+        (folder / ".aside-dead").mkdir(parents=True)
+    optimize_tree(small, out, GOAL, 1)
+    assert [(folder / ".aside-dead").exists() for folder in folders] == [False] * 3 + [True]
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_run_goes_on_and_ends_in_the_same_bytes(small, tmp_path, how):
     optimize_tree(small, tmp_path / "whole", GOAL, 1)

@@ -55,8 +55,7 @@ class Made:
 def make_all(tasks: Sequence[Task], jobs: int, what: str) -> list[Made]:
     """Make every clip that is not made already, in order. `what` names the work in progress."""
     ffmpeg()  # a missing codec is one clear message here, not one from every worker
-    for folder in {task.destination.parent for task in tasks}:
-        remove_asides(folder)
+    remove_asides(path.parent for task in tasks for path in (task.destination, task.record))
     saved = [0, 0]
 
     def note(made: Made) -> str:

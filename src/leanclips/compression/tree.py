@@ -15,7 +15,7 @@ from leanclips.compression.names import RECORDS, destinations, is_video, places_
 from leanclips.compression.optimize import Drift, Outcome
 from leanclips.compression.quality import Goal
 from leanclips.errors import StudyError
-from leanclips.files import key, only_one, write_text
+from leanclips.files import key, only_one, remove_asides, write_text
 from leanclips.records import TREE_REPORT, versions, write_csv
 
 CLAIMED = "claimed"  # in RECORDS: the names of all that leanclips delivers here
@@ -50,6 +50,7 @@ def optimize_tree(source: Path, destination: Path, goal: Goal, jobs: int,
 
 def _optimize_tree(files: Sequence[Path], source: Path, destination: Path, goal: Goal,
                    jobs: int, codec: str | None, drift: Drift | None) -> Summary:
+    remove_asides([destination, destination / RECORDS])
     root = source if source.is_dir() else source.parent
     tasks = _tasks(files, root, destination, goal, codec, drift)
     _claim(tasks, destination, codec)
