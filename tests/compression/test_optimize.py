@@ -194,6 +194,15 @@ def test_a_clip_keeps_its_format_unless_another_is_asked_for(tmp_path, source, f
     assert outcome.reason in DELIVERED and facts(outcome.path).codec == "hevc"
 
 
+def test_a_clip_learns_from_those_of_its_codec_alone(tmp_path, source):
+    known = [optimize(source, Goal(85), tmp_path / "known.mp4", codec).solved
+             for codec in ("h264", "hevc")]
+    assert [clip.codec for clip in known] == ["h264", "hevc"]
+    for codec, own in zip(("h264", "hevc", "av1"), (known[:1], known[1:], []), strict=True):
+        mixed = optimize(source, Goal(85), tmp_path / "mixed.mp4", codec, known)
+        assert mixed.tries == optimize(source, Goal(85), tmp_path / "own.mp4", codec, own).tries
+
+
 @pytest.mark.parametrize("metric", sorted(METRICS))
 def test_every_metric_holds_its_target(tmp_path, source, metric):
     target = {"vmaf": 85, "ssim": 0.95, "xpsnr": 32}[metric]

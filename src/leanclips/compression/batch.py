@@ -139,7 +139,7 @@ def _restored(outcome: dict, path: Path) -> Outcome:
 
 
 def _solved(clip: dict) -> Solved:
-    return Solved(tuple(clip["looks"]), clip["crf"], clip["slope"], tuple(clip["first"]))
+    return Solved(**clip | {name: tuple(clip[name]) for name in ("looks", "first")})
 
 
 def _facts(path: Path, lenient: bool) -> Probe | None:

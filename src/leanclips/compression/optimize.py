@@ -102,7 +102,7 @@ def optimize(source: Path, goal: Goal, destination: Path, codec: str | None = No
     """Deliver `source` as small as a few encodes find it while every second holds `goal`.
 
     `codec` is a name of CODECS; by default the source's own, or H.264 where that is none of
-    them. `done` are clips like it, from which the search learns where to begin. `drift(source,
+    them. `done` are clips like it; from those of its codec the search learns where to begin. `drift(source,
     candidate)` measures how far the features of a network move; `goal.drift` makes it a gate.
 
     The file is delivered in the container of the source, or as MP4 (Matroska where MP4 cannot
@@ -120,10 +120,10 @@ def optimize(source: Path, goal: Goal, destination: Path, codec: str | None = No
         path = folder / f"try{suffix_for(source, was, codec)}"
         tries = _Tries(source, goal, codec, content, parts, path, drift)
         try:
-            trials = tries.search(done)
+            trials = tries.search([clip for clip in done if clip.codec == codec])
         except ClipError as error:  # it decodes, so it is the encoder or the container
             return keep(source, destination, Reason.UNSUPPORTED, error.what)
-        learnt = solved(content, trials, goal.tolerance)
+        learnt = solved(content, trials, goal.tolerance, codec)
         chosen, most = best(trials), _most(source)
         if chosen is None or chosen.bytes > most:
             # The search ends early where the target would take more than `most` bytes.
