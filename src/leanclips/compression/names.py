@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from leanclips.clips import VIDEO_SUFFIXES
-from leanclips.compression.optimize import delivered, suffixes
+from leanclips.compression.containers import delivered, suffixes
 from leanclips.errors import StudyError
 
 # Video files beyond those of a study's clips.

@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import Protocol
 
 from leanclips.compression.codec import CODECS, Setting, encode
+from leanclips.compression.containers import delivered, suffix_for
 from leanclips.compression.content import Content, examine
 from leanclips.compression.contract import Facts, broken, facts, unsupported
 from leanclips.compression.prior import Solved, guess, solved
@@ -24,10 +25,6 @@ from leanclips.files import folder_aside, written_aside
 LEAST_SAVING = 0.05
 # log(drift) of J-HMDB crops rises by about this much per CRF (0.034 at 23, 0.301 at 43).
 DRIFT_PER_CRF = 0.11
-# What goes into MP4; the rest goes into Matroska.
-IN_MP4 = {"aac", "mp3", "ac3", "eac3", "alac", "flac", "opus", "mov_text"}
-KEPT_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv"}
-TAKEN = {".m4v": {"h264"}}  # FFmpeg puts no other codec into such a file
 
 
 class Drift(Protocol):
@@ -229,32 +226,6 @@ def _known(source: Path) -> tuple[Content, Facts, list[slice]]:
     if content.damaged or not content.times:
         raise ClipError("the clip is cut short or damaged", source, REPLACE)
     return content, facts(source, content), windows(content.times, content.cuts)
-
-
-def suffixes(source: Path, codec: str | None) -> tuple[str, ...]:
-    """The suffixes that a re-encoded file may have, best first: the source's own where that
-    container is kept. `codec` None is any of them.
-    """
-    own = source.suffix.lower()
-    if own not in KEPT_SUFFIXES:
-        return ".mp4", ".mkv"
-    taken = TAKEN.get(own, set(CODECS))
-    return tuple(dict.fromkeys(source.suffix if name in taken else ".mp4"
-                               for name in ([codec] if codec else CODECS)))
-
-
-def suffix_for(source: Path, was: Facts, codec: str) -> str:
-    """The suffix of a re-encoded file."""
-    first, *others = suffixes(source, codec)
-    return others[0] if others and any(track.codec not in IN_MP4 for track in was.tracks) else first
-
-
-def delivered(source: Path, destination: Path, suffix: str) -> Path:
-    """`destination` with the suffix of what is delivered there. After the source's whole name
-    (clip.avi.x) its own suffix is there already.
-    """
-    whole_name = destination.stem == source.name
-    return destination.with_suffix("" if whole_name and suffix == source.suffix else suffix)
 
 
 def problems(was: Facts, made: Path, codec: str) -> list[str]:
