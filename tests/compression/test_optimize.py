@@ -14,7 +14,7 @@ from leanclips.compression.optimize import (LEAST_SAVING, Reason, constant, exte
                                             problems)
 from leanclips.compression.probe import probe, timestamps
 from leanclips.compression.quality import METRICS, Goal, measure, windows
-from leanclips.compression.search import MOST_TRIALS
+from leanclips.compression.search import MOST_TRIALS, Trial
 from leanclips.errors import ClipError, StudyError
 
 DELIVERED = (Reason.OPTIMIZED, Reason.ABOVE)
@@ -111,6 +111,17 @@ def test_a_clip_that_no_crf_makes_good_enough_is_kept(tmp_path, source, ffmpeg):
     outcome = optimize(tmp_path / "lossless.mkv", Goal(99.99), tmp_path / "out.mp4")
     assert kept(outcome, tmp_path / "lossless.mkv", Reason.UNREACHABLE)
     assert min(min(sample.crfs) for sample in outcome.tries) == CODECS["h264"].lowest
+
+
+@pytest.mark.parametrize("trials, reason, detail", [
+    ([((20, 20), 50, (1, -1))] * MOST_TRIALS, Reason.NO_GAIN, "not reached in six encodes"),
+    ([((20, 1), 50, (-1, 1))] * MOST_TRIALS, Reason.NO_GAIN, "not reached in six encodes"),
+    ([((20, 20), 50, (-9, -9)), ((1, 1), 90, (1, -1))], Reason.UNREACHABLE, ""),
+    ([((20,), 50, (-9,)), ((1,), 110, (-1,))], Reason.NO_GAIN, ""),
+    ([((20,), 90, (-3,))], Reason.NO_GAIN, "")])
+def test_a_target_is_beyond_reach_only_where_the_lowest_crf_missed_it(trials, reason, detail):
+    said = module._why_kept([Trial(*trial) for trial in trials], CODECS["h264"].lowest, 100)
+    assert said[0] is reason and said[1].endswith(detail) and bool(said[1]) == bool(detail)
 
 
 @pytest.mark.parametrize("filters, options, said", [

@@ -123,12 +123,8 @@ def optimize(source: Path, goal: Goal, destination: Path, codec: str | None = No
         learnt = solved(content, trials, goal.tolerance, codec)
         chosen, most = best(trials), _most(source)
         if chosen is None or chosen.bytes > most:
-            # The search ends early where the target would take more than `most` bytes.
-            proved = chosen is None and (len(trials) == MOST_TRIALS
-                                         or min(trials[-1].crfs) <= CODECS[codec].lowest)
-            small = all(trial.bytes <= most for trial in trials)
-            reason = Reason.UNREACHABLE if proved and small else Reason.NO_GAIN
-            return keep(source, destination, reason, tries=tries.samples(), learnt=learnt)
+            return keep(source, destination, *_why_kept(trials, CODECS[codec].lowest, most),
+                        tries=tries.samples(), learnt=learnt)
         made = tries.made[trials.index(chosen)]
         if found := problems(was, made.path, codec):
             return keep(source, destination, Reason.BROKEN, "; ".join(found),
@@ -218,6 +214,21 @@ def _why_above(made: _Made, goal: Goal, codec: str) -> tuple[Reason, str]:
     if max(made.crfs) >= CODECS[codec].highest:
         return Reason.ABOVE, "at the highest CRF"
     return Reason.ABOVE, "no CRF nearer to the target was found"
+
+
+def _why_kept(trials: Sequence[Trial], lowest: float, most: float) -> tuple[Reason, str]:
+    """The reason of a clip of which no encode holds the target in `most` bytes.
+
+    Only a window that misses at the lowest CRF proves that none does. The search ends early where
+    the target would take more than `most` bytes.
+    """
+    if any(trial.bytes > most for trial in trials):
+        return Reason.NO_GAIN, ""
+    if any(crf <= lowest and room < 0 for trial in trials
+           for crf, room in zip(trial.crfs, trial.headroom, strict=True)):
+        return Reason.UNREACHABLE, ""
+    return Reason.NO_GAIN, ("the target was not reached in six encodes"
+                            if len(trials) == MOST_TRIALS else "")
 
 
 def _known(source: Path) -> tuple[Content, Facts, list[slice]]:
