@@ -127,6 +127,17 @@ def test_frames_pair_up_by_number_whatever_their_times(tmp_path, clip, ffmpeg):
             == measure(clip, clip, WHOLE, Goal()))
 
 
+def test_a_rotated_clip_is_scored_as_high_as_it_is_shown(tmp_path, make_clip, ffmpeg):
+    """The same as its upright copy: at 256 lines, not at the 192 of 256 pixels in its width."""
+    make_clip(tmp_path / "clip.mp4", "rotated", frames=10, size=(128, 96))
+    encode_x264(tmp_path / "clip.mp4", tmp_path / "coarse.mp4", 40)
+    for name in ("clip", "coarse"):
+        ffmpeg("-i", tmp_path / f"{name}.mp4", "-c:v", "ffv1", tmp_path / f"{name}.mkv")
+    rotated, upright = (measure(tmp_path / f"coarse{suffix}", tmp_path / f"clip{suffix}",
+                                [slice(0, 10)], Goal(height=256)) for suffix in (".mp4", ".mkv"))
+    assert rotated == upright
+
+
 def test_a_clip_that_cannot_be_decoded_is_named(tmp_path, clip, make_clip):
     with pytest.raises(StudyError, match="text.mp4: FFmpeg failed"):
         measure(make_clip(tmp_path / "text.mp4", "text"), clip, WHOLE, Goal())

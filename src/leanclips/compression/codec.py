@@ -201,9 +201,10 @@ def compare(distorted: Path, reference: Path, folder: Path, metric: str = "vmaf"
     """Write what FFmpeg measures of each frame into `folder`: scores.json, xpsnr.log.
 
     scores.json is libvmaf's log: VMAF NEG, the PSNR of each plane, and SSIM for metric `ssim`.
-    Frames are paired by their number, whatever the timestamps say. `height`: both are scaled to
-    it (bicubic) first.
+    Frames are paired by their number, whatever the timestamps say. `height`: both are turned as
+    they are shown and scaled to it (bicubic) first.
     """
+    turned = [] if height else ["-noautorotate"]
     ready = "settb=1/1000,setpts=N*40"
     ready += f",scale=-2:{height}:flags=bicubic" if height else ""
     ssim = "|name=float_ssim" if metric == "ssim" else ""
@@ -212,5 +213,4 @@ def compare(distorted: Path, reference: Path, folder: Path, metric: str = "vmaf"
     graph = f"[0:v:0]{ready}[d];[1:v:0]{ready}[r];"
     graph += (f"[d]split[d1][d2];[r]split[r1][r2];[d1][r1]{libvmaf},nullsink;"
               "[d2][r2]xpsnr=stats_file=xpsnr.log" if metric == "xpsnr" else f"[d][r]{libvmaf}")
-    run(["-noautorotate", "-i", distorted.resolve(), "-noautorotate", "-i", reference.resolve(),
-         "-lavfi", graph, "-fps_mode", "passthrough", "-f", "null", "-"], distorted, folder)
+    run([*turned, "-i", distorted.resolve(), *turned, "-i", reference.resolve(), "-lavfi", graph, "-fps_mode", "passthrough", "-f", "null", "-"], distorted, folder)
