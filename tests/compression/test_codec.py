@@ -146,3 +146,10 @@ def test_a_clip_that_crashes_ffmpeg_is_the_one_to_blame(tmp_path, make_clip, mon
     (tmp_path / "crashes").chmod(0o755)
     with pytest.raises(ClipError, match=r"clip.mp4: FFmpeg failed \(Segmentation fault\)"):
         encode_x264(make_clip(tmp_path / "clip.mp4"), tmp_path / "made.mp4", 30)
+
+
+def test_what_an_encoder_tells_of_itself_is_no_reason(tmp_path, make_clip):
+    clip = make_clip(tmp_path / "clip.mp4")
+    with pytest.raises(StudyError) as raised:
+        codec.encode(clip, tmp_path / "made.mov", codec.Setting("av1", (30,)))
+    assert "Svt" not in str(raised.value) and "av1" in str(raised.value)

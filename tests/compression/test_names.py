@@ -31,7 +31,9 @@ def test_a_file_alone_keeps_its_name_or_changes_its_suffix():
     (["a.avi", "a.wmv"], None, {"a.avi", "a.wmv"}),
     (["a.m4v", "a.mp4"], "hevc", {"a.m4v"}),
     (["a.m4v", "a.mp4"], "h264", set()),
-    (["a.mkv", "a.mov", "a.mp4"], None, set()),
+    (["a.mov", "a.mp4"], "av1", {"a.mov"}),
+    (["a.mov", "a.mp4"], "hevc", set()),
+    (["a.mkv", "a.mov", "a.mp4"], "h264", set()),
     (["a.avi", "a.mp4/b.txt"], None, {"a.avi"}),
     (["a.avi", "a.avi.avi", "a.mp4"], None, {"a.avi", "a.avi.avi"})])
 def test_what_might_meet_another_keeps_its_name_whole(names, codec, longer):

@@ -321,6 +321,14 @@ def test_audio_comes_along(tmp_path, make_clip):
                 == before.streams.audio[0].codec_context.name)
 
 
+@pytest.mark.parametrize("suffix, codec", [(".mov", "av1"), (".m4v", "av1"), (".m4v", "hevc")])
+def test_a_codec_that_a_container_does_not_take_goes_into_mp4(tmp_path, make_clip, suffix, codec):
+    clip = make_clip(tmp_path / f"clip{suffix}", frames=20, size=(128, 96))
+    outcome = optimize(clip, Goal(60), tmp_path / f"out{suffix}", codec)
+    assert outcome.reason in DELIVERED and outcome.path == tmp_path / "out.mp4"
+    assert facts(outcome.path).codec == codec
+
+
 @pytest.mark.parametrize("suffix, audio, delivered", [
     (".avi", "pcm_s16le", ".mkv"), (".avi", "adpcm_ms", ".mkv"), (".avi", "mp3", ".mp4"),
     (".mkv", "libopus", ".mkv"), (".mov", "aac", ".mov"), (".mov", "pcm_s16le", ".mov"),

@@ -17,6 +17,7 @@ NEEDED = {"encoders": ("libx264", "libopenh264"), "filters": ("libvmaf",)}
 GET_FFMPEG = ("reinstall imageio-ffmpeg with pip, or point IMAGEIO_FFMPEG_EXE to an FFmpeg "
               "with libx264, libopenh264 and libvmaf")
 STOPS = {signal.SIGINT, signal.SIGTERM, signal.SIGKILL, signal.SIGHUP}  # a person or the system
+QUIET = {"SVT_LOG": "1"}  # errors alone: what it tells of itself would stand before FFmpeg's reason
 # What ails the machine or the folder; clips are decoded before FFmpeg gets them.
 NOT_THE_CLIP = {os.strerror(number) for number in (
     errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EIO, errno.ENOENT, errno.EACCES,
@@ -68,7 +69,7 @@ def _started(command: Sequence[str], **options: object) -> subprocess.Popen:
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit it
     try:
-        return subprocess.Popen(command, stderr=subprocess.PIPE, **options)
+        return subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | QUIET, **options)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

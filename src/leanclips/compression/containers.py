@@ -8,7 +8,7 @@ from leanclips.compression.contract import Facts
 # What goes into MP4; the rest goes into Matroska.
 IN_MP4 = {"aac", "mp3", "ac3", "eac3", "alac", "flac", "opus", "mov_text"}
 KEPT_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv"}
-TAKEN = {".m4v": {"h264"}}  # FFmpeg puts no other codec into such a file
+TAKEN = {".m4v": {"h264"}, ".mov": {"h264", "hevc"}}  # FFmpeg puts no other codec into these
 
 
 def suffixes(source: Path, codec: str | None) -> tuple[str, ...]:
