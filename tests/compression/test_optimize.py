@@ -158,6 +158,15 @@ def test_a_cover_picture_or_a_data_track_is_not_lost(tmp_path, make_clip, ffmpeg
     assert outcome.detail == "a cover picture"
 
 
+@pytest.mark.parametrize("encoder", ["libvpx", "libvpx-vp9"])
+def test_an_alpha_channel_is_not_lost(tmp_path, ffmpeg, encoder):
+    clip = tmp_path / "clip.webm"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x48,format=yuva420p", "-frames:v", 10, "-c:v", encoder,
+           "-auto-alt-ref", 0, clip)
+    outcome = optimize(clip, Goal(60), tmp_path / "out.webm")
+    assert kept(outcome, clip, Reason.UNSUPPORTED) and outcome.detail == "an alpha channel"
+
+
 @pytest.mark.parametrize("kind", ["truncated", "text", "empty"])
 def test_a_clip_that_cannot_be_used_leaves_nothing(tmp_path, make_clip, kind):
     clip = make_clip(tmp_path / "bad.mp4", kind)

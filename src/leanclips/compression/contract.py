@@ -60,6 +60,8 @@ def facts(path: Path, content: Content | None = None) -> Facts:
         others = tuple("a cover picture" if stream in pictures else f"a {stream.type} track"
                        for stream in container.streams
                        if stream not in known and (stream.type != "video" or stream in pictures))
+        if video.metadata.get("alpha_mode") == "1":  # WebM's, which decoders here leave out
+            others += ("an alpha channel",)
         times = {stream.index: [] for stream in (video, *kept)}
         digests = {stream.index: hashlib.sha256() for stream in kept}
         frame = None
