@@ -11,6 +11,7 @@ import time
 import pandas as pd
 import pytest
 
+from leanclips.compression import tree
 from leanclips.compression.contract import broken, facts
 from leanclips.compression.quality import Goal
 from leanclips.compression.tree import optimize_tree
@@ -323,6 +324,14 @@ def test_a_full_disk_is_one_sentence_and_the_rest_goes_on_later(small, tmp_path)
     finally:
         subprocess.run(["umount", out], check=True)
     optimize_tree(small, tmp_path / "other", Goal(90), 1)
+
+
+def test_a_stopped_run_leaves_no_report_of_the_one_before(small, tmp_path, monkeypatch):
+    optimize_tree(small, tmp_path / "out", GOAL, 1)
+    monkeypatch.setattr(tree, "make_all", lambda *told: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        optimize_tree(small, tmp_path / "out", Goal(60), 1)
+    assert set(contents(tmp_path / "out")) == {"0.mp4", "1.mp4", "2.mp4"}
 
 
 def test_only_its_own_leavings_go(small, tmp_path):

@@ -54,6 +54,8 @@ def _optimize_tree(files: Sequence[Path], source: Path, destination: Path, goal:
     root = source if source.is_dir() else source.parent
     tasks = _tasks(files, root, destination, goal, codec, drift)
     _claim(tasks, destination, codec)
+    for name in REPORTS:  # of what this run is about to replace
+        (destination / name).unlink(missing_ok=True)
     made = make_all(tasks, jobs, "optimize")
     names = [file.relative_to(root).as_posix() for file in files]
     table = pd.DataFrame([_row(name, destination, one)
