@@ -204,6 +204,9 @@ def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip 
     print(f"{several(done.files, 'file')} ({reasons}): {done.bytes_in / 1e6:.1f} MB to "
           f"{done.bytes_out / 1e6:.1f} MB, {saved / max(done.bytes_in, 1):.1%} saved.\n"
           f"The report: {done.report}")
+    if done.left_out:
+        print(f"Left out: {several(len(done.left_out), 'link or special file')}, the first of them "
+              f"{done.left_out[0]}", file=sys.stderr)
 
 
 @app.command()

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leanclips.compression.names import destinations, places_of
+from leanclips.compression.walk import Tree
 from leanclips.errors import StudyError
 
 ROOT, OUT = Path("in"), Path("out")
@@ -15,7 +16,8 @@ ROOT, OUT = Path("in"), Path("out")
 def named(*names, codec=None):
     """Where each of these files may be delivered, below OUT."""
     files = [ROOT / name for name in names]
-    chosen = destinations(files, ROOT, OUT, codec)
+    folders = {folder for file in files for folder in file.parents if folder.is_relative_to(ROOT)}
+    chosen = destinations(Tree(tuple(files), tuple(folders)), ROOT, OUT, codec)
     return {file.relative_to(ROOT).as_posix(): {
         path.relative_to(OUT).as_posix() for path in places_of(file, chosen[file], codec)}
         for file in files}
@@ -50,7 +52,7 @@ def test_what_meets_another_whatever_its_name_is_told(names):
 
 def test_a_folder_that_is_there_is_not_delivered_into(tmp_path):
     (tmp_path / "a.mp4").mkdir()
-    assert destinations([ROOT / "a.avi"], ROOT, tmp_path, None) == {
+    assert destinations(Tree((ROOT / "a.avi",)), ROOT, tmp_path, None) == {
         ROOT / "a.avi": tmp_path / "a.avi.avi"}
 
 

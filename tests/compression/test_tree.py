@@ -146,6 +146,21 @@ def test_a_file_or_folder_may_have_any_name_of_any_length(tmp_path):
         assert contents(tmp_path / "out", ("report.csv", "report.json")) == contents(tmp_path / "in")
 
 
+def test_links_and_empty_folders_come_out_and_what_is_no_file_is_told(tmp_path, small):
+    (small / "val").mkdir()
+    shutil.move(small / "0.mp4", small / "val")
+    (small / "test").symlink_to("val")
+    (small / "empty" / "er").mkdir(parents=True)
+    (small / "gone").symlink_to("nowhere")
+    done = subprocess.run(command(small, tmp_path / "out", "--target", 80), capture_output=True,
+                          text=True)
+    assert set(contents(tmp_path / "out", ("report.csv", "report.json"))) == {
+        "1.mp4", "2.mp4", "test/0.mp4", "val/0.mp4"}
+    assert (tmp_path / "out" / "empty" / "er").is_dir()
+    assert done.stderr.splitlines()[-1] == (
+        f"Left out: 1 link or special file, the first of them {small / 'gone'}")
+
+
 def test_the_json_report_has_every_window_and_every_encode(torture, optimized):
     found = json.loads((optimized[0] / "report.json").read_text())
     assert found["goal"]["target"] == 80 and "ffmpeg" in found["versions"]
@@ -286,6 +301,13 @@ def test_folders_that_will_not_do_are_told(small, tmp_path, source, destination,
     with pytest.raises(StudyError, match=said):
         optimize_tree(tmp_path / source, tmp_path / destination, GOAL, 1)
     assert contents(tmp_path) == before
+
+
+def test_a_destination_behind_a_link_is_among_the_sources_too(small, tmp_path):
+    (tmp_path / "other").mkdir()
+    (small / "link").symlink_to(tmp_path / "other")
+    with pytest.raises(StudyError, match="among their sources"):
+        optimize_tree(small, tmp_path / "other" / "out", GOAL, 1)
 
 
 def command(*arguments):

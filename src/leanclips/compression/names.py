@@ -3,31 +3,31 @@ so.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from leanclips.clips import VIDEO_SUFFIXES
 from leanclips.compression.containers import delivered, suffixes
+from leanclips.compression.walk import RECORDS, Tree
 from leanclips.errors import StudyError
 
 # Video files beyond those of a study's clips.
 SUFFIXES = VIDEO_SUFFIXES | {".wmv", ".flv", ".ts", ".m2ts", ".mts", ".3gp", ".ogv", ".vob"}
-RECORDS = ".leanclips"
 
 
 def is_video(file: Path) -> bool:
     return file.suffix.lower() in SUFFIXES
 
 
-def destinations(files: Sequence[Path], root: Path, destination: Path,
+def destinations(tree: Tree, root: Path, destination: Path,
                  codec: str | None) -> dict[Path, Path]:
     """Task.destination of each file. A video that might be delivered in the place of another file
     or of a folder (a.avi beside a.mp4) keeps its name whole, and what is delivered may add a
     suffix (a.avi.mp4). StudyError where that does not help.
     """
-    short = {file: destination / file.relative_to(root) for file in files}
-    folders = {destination / RECORDS, *(folder for place in short.values()
-                                        for folder in place.parents)}
+    short = {file: destination / file.relative_to(root) for file in tree.files}
+    folders = {destination / RECORDS, *(destination / folder.relative_to(root)
+                                        for folder in tree.folders)}
     chosen = dict(short)
     while met := _met(chosen, folders, codec):
         longer = [file for file in met if is_video(file) and chosen[file] == short[file]]
