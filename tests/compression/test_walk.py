@@ -5,6 +5,7 @@ import os
 import pytest
 
 from leanclips.compression.walk import walk
+from leanclips.errors import StudyError
 
 
 @pytest.fixture
@@ -61,3 +62,23 @@ def test_leanclips_own_folders_are_none_of_the_tree(tree):
         (tree / name).mkdir()
         (tree / name / "c.txt").write_text("c")
     assert len(walk(tree).files) == 3
+
+
+def test_a_file_that_may_not_be_read_is_told(tree, monkeypatch):
+    """Root may read everything, so the system's answer is made up."""
+    monkeypatch.setattr(os, "access", lambda path, how: "train" not in str(path))
+    with pytest.raises(StudyError, match="train/a.txt: cannot be read .permission denied"):
+        walk(tree)
+
+
+def test_a_folder_that_may_not_be_read_is_told(tree, monkeypatch):
+    real = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("train"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(StudyError, match="train: cannot be read .Permission denied"):
+        walk(tree)

@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from leanclips.errors import StudyError
+
 RECORDS = ".leanclips"
 
 
@@ -19,9 +21,9 @@ class Tree:
 
 
 def walk(source: Path) -> Tree:
-    """The tree below `source`."""
+    """The tree below `source`. StudyError for what cannot be read."""
     files, folders, others = [], [], []
-    for name, inner, entries in os.walk(source, followlinks=True):
+    for name, inner, entries in os.walk(source, followlinks=True, onerror=_cannot_be_read):
         here = Path(name)
         folders.append(here)
         back = {folder for folder in inner if _leads_back(here / folder, source)}
@@ -30,6 +32,8 @@ def walk(source: Path) -> Tree:
         others += [here / folder for folder in back]
         for entry in entries:
             (files if (here / entry).is_file() else others).append(here / entry)
+    if closed := [file for file in sorted(files) if not os.access(file, os.R_OK)]:
+        _cannot_be_read(PermissionError(0, "permission denied", str(closed[0])))
     return Tree(tuple(sorted(files)), tuple(sorted(folders)), tuple(sorted(others)))
 
 
@@ -40,3 +44,8 @@ def _leads_back(folder: Path, source: Path) -> bool:
     target = folder.resolve()
     return any(above.resolve().is_relative_to(target) for above in folder.parents
                if above.is_relative_to(source))
+
+
+def _cannot_be_read(error: OSError) -> None:
+    raise StudyError(f"cannot be read ({error.strerror})", error.filename,
+                     "give yourself the right to read it, or move it away")
