@@ -1,5 +1,6 @@
 """A file is whole or not there, whatever ends the writing."""
 
+import errno
 import fcntl
 import os
 import subprocess
@@ -159,3 +160,13 @@ def test_the_lock_goes_with_the_process_that_held_it(tmp_path):
     with only_one(lock, tmp_path), lock.open() as file:
         with pytest.raises(OSError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch):
+    def none(*arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with pytest.raises(StudyError, match="lock: its file system has no locks .No locks available"):
+        with only_one(tmp_path / "lock", tmp_path):
+            pass

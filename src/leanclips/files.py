@@ -69,10 +69,13 @@ def only_one(lock: Path, what: object) -> Iterator[None]:
     with lock.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             file.seek(0)
             raise StudyError(f"another run is under way here (process {file.read()})", what,
                              "wait for it, or stop it") from None
+        except OSError as error:
+            raise StudyError(f"its file system has no locks ({error.strerror})", lock,
+                             "name a folder on another one") from None
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
