@@ -43,8 +43,8 @@ def test_what_might_meet_another_keeps_its_name_whole(names, codec, longer):
         assert (name in longer) == (f"{name}.mp4" in places)
 
 
-@pytest.mark.parametrize("names", [["a.avi", "a.mp4", "a.avi.mp4"], ["a.avi", "a.mp4/b", "a.avi.mkv/b"],
-                                   [".leanclips"]])
+@pytest.mark.parametrize("names", [
+    ["a.avi", "a.mp4", "a.avi.mp4"], ["a.avi", "a.mp4/b", "a.avi.mkv/b"], [".leanclips"]])
 def test_what_meets_another_whatever_its_name_is_told(names):
     with pytest.raises(StudyError, match="would be delivered under the name of another file"):
         named(*names)

@@ -161,8 +161,8 @@ def test_a_cover_picture_or_a_data_track_is_not_lost(tmp_path, make_clip, ffmpeg
 @pytest.mark.parametrize("encoder", ["libvpx", "libvpx-vp9"])
 def test_an_alpha_channel_is_not_lost(tmp_path, ffmpeg, encoder):
     clip = tmp_path / "clip.webm"
-    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x48,format=yuva420p", "-frames:v", 10, "-c:v", encoder,
-           "-auto-alt-ref", 0, clip)
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x48,format=yuva420p", "-frames:v", 10, "-c:v",
+           encoder, "-auto-alt-ref", 0, clip)
     outcome = optimize(clip, Goal(60), tmp_path / "out.webm")
     assert kept(outcome, clip, Reason.UNSUPPORTED) and outcome.detail == "an alpha channel"
 

@@ -143,7 +143,8 @@ def test_a_file_or_folder_may_have_any_name_of_any_length(tmp_path):
         (tmp_path / "in" / name).write_text(name)
     for _ in range(2):
         optimize_tree(tmp_path / "in", tmp_path / "out", GOAL, 1)
-        assert contents(tmp_path / "out", ("report.csv", "report.json")) == contents(tmp_path / "in")
+        assert (contents(tmp_path / "out", ("report.csv", "report.json"))
+                == contents(tmp_path / "in"))
 
 
 def test_links_and_empty_folders_come_out_and_what_is_no_file_is_told(tmp_path, small):

@@ -214,4 +214,5 @@ def compare(distorted: Path, reference: Path, folder: Path, metric: str = "vmaf"
     graph = f"[0:v:0]{ready}[d];[1:v:0]{ready}[r];"
     graph += (f"[d]split[d1][d2];[r]split[r1][r2];[d1][r1]{libvmaf},nullsink;"
               "[d2][r2]xpsnr=stats_file=xpsnr.log" if metric == "xpsnr" else f"[d][r]{libvmaf}")
-    run([*turned, "-i", distorted.resolve(), *turned, "-i", reference.resolve(), "-lavfi", graph, "-fps_mode", "passthrough", "-f", "null", "-"], distorted, folder)
+    run([*turned, "-i", distorted.resolve(), *turned, "-i", reference.resolve(), "-lavfi",
+         graph, "-fps_mode", "passthrough", "-f", "null", "-"], distorted, folder)

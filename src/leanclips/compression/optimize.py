@@ -99,8 +99,9 @@ def optimize(source: Path, goal: Goal, destination: Path, codec: str | None = No
     """Deliver `source` as small as a few encodes find it while every second holds `goal`.
 
     `codec` is a name of CODECS; by default the source's own, or H.264 where that is none of
-    them. `done` are clips like it; from those of its codec the search learns where to begin. `drift(source,
-    candidate)` measures how far the features of a network move; `goal.drift` makes it a gate.
+    them. `done` are clips like it; from those of its codec the search learns where to begin.
+    `drift(source, candidate)` measures how far the features of a network move; `goal.drift` makes
+    it a gate.
 
     The file is delivered in the container of the source, or as MP4 (Matroska where MP4 cannot
     hold its audio), with the suffix of that. The original bytes are delivered where re-encoding

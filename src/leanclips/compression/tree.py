@@ -25,8 +25,8 @@ WHOLE = ("frames", "width", "height", "windows")
 
 @dataclass(frozen=True)
 class Summary:
-    """What became of a tree: its reports and their totals. `left_out` are links that lead nowhere or
-    back, and what else is neither a file nor a folder.
+    """What became of a tree: its reports and their totals. `left_out` are links that lead
+    nowhere or back, and what else is neither a file nor a folder.
     """
 
     report: Path
