@@ -98,7 +98,7 @@ def test_x264_gives_the_same_bytes_each_time_and_fewer_at_a_higher_crf(tmp_path,
 def test_a_clip_that_cannot_be_read_is_named_with_a_remedy(tmp_path, make_clip, kind):
     source = make_clip(tmp_path / f"{kind}.avi", kind)
     source.write_bytes(source.read_bytes()[:200])
-    with pytest.raises(StudyError, match=f"{kind}.avi: FFmpeg failed .* replace it or remove it"):
+    with pytest.raises(StudyError, match=f"{kind}.avi: FFmpeg failed .* replace it or take it out"):
         encode_x264(source, tmp_path / "made.mp4", 30)
 
 

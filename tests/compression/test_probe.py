@@ -42,7 +42,7 @@ def test_times_of_a_variable_rate_show_the_gaps(tmp_path, make_clip):
 
 
 @pytest.mark.parametrize("kind, problem", [
-    ("one_frame", "has one frame only and needs at least 2; remove it from clips.csv or replace"),
+    ("one_frame", "has one frame only and needs at least 2; replace it or take it out of the set"),
     ("empty", r"is empty \(0 bytes\)"),
     ("text", "cannot be read"),
     ("truncated", "is cut short or damaged"),

@@ -60,7 +60,7 @@ def _failure(code: int, stderr: str, where: Path) -> StudyError:
     if code < 0:  # it crashed on this clip
         lines.insert(0, signal.strsignal(-code) or f"signal {-code}")
     return ClipError(f"FFmpeg failed ({lines[0] if lines else 'no message'})", where,
-                     "check that the clip plays, replace it or remove it from clips.csv")
+                     "check that the clip plays, replace it or take it out of the set")
 
 
 def _started(command: Sequence[str], **options: object) -> subprocess.Popen:

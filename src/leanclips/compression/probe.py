@@ -15,7 +15,7 @@ from leanclips.errors import ClipError, StudyError
 # One packet is one shown frame. Elsewhere packets may hold none (VP9's and AV1's hidden
 # frames) or a packed pair (MPEG-4 in AVI), so the frames are decoded and counted.
 PACKET_IS_FRAME = {"h264", "hevc", "mjpeg", "vp8", "prores", "dnxhd", "ffv1"}
-REPLACE = "replace it by a good copy or remove it from clips.csv"
+REPLACE = "replace it by a good copy or take it out of the set"
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def probe(path: Path, whole: bool = False, least: int = 2) -> Probe:
         raise ClipError("the clip holds no frame", path, REPLACE)
     if frames < least:
         raise ClipError(f"the clip has one frame only and needs at least {least}", path,
-                         "remove it from clips.csv or replace it")
+                         "replace it or take it out of the set")
     seconds = float((max(ends) - min(times)) * time_base) if len(times) == frames else 0.0
     rotation = int(first.rotation) % 360
     width, height = first.width, first.height
@@ -111,7 +111,7 @@ def open_video(path: Path) -> av.container.InputContainer:
 def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
     """The file and its video stream; ClipError where FFmpeg cannot read it."""
     if not path.is_file():
-        raise ClipError("the clip is missing", path, "restore it or remove it from clips.csv")
+        raise ClipError("the clip is missing", path, "restore it or take it out of the set")
     if path.stat().st_size == 0:
         raise ClipError("the clip is empty (0 bytes)", path, REPLACE)
     try:
