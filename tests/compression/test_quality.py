@@ -152,7 +152,7 @@ def test_scores_that_found_no_room_are_told(tmp_path, clip, monkeypatch, metric,
         harm(folder / name)
 
     monkeypatch.setattr(quality, "compare", compare)
-    with pytest.raises(StudyError, match="scores cannot be read .is the disk full") as raised:
+    with pytest.raises(StudyError, match="scores cannot be read .maybe the disk is full") as raised:
         measure(clip, clip, WHOLE, Goal(METRICS[metric].target, metric), tmp_path)
     assert str(tmp_path) in str(raised.value) and not list(tmp_path.iterdir())
 

@@ -154,7 +154,7 @@ def _scores(folder: Path, metric: str) -> tuple[np.ndarray, np.ndarray]:
         if len(scores) != len(chroma):
             raise ValueError
     except (OSError, ValueError, KeyError):
-        raise StudyError("FFmpeg's scores cannot be read (is the disk full?)", folder.parent,
+        raise StudyError("FFmpeg's scores cannot be read (maybe the disk is full)", folder.parent,
                          "free some space and start again") from None
     return scores, chroma
 
