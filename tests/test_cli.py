@@ -240,6 +240,8 @@ def test_the_largest_drift_is_a_gate(optimized):
 @pytest.mark.parametrize("options, said", [
     (["--metric", "psnr"], "there is no 'psnr'"), (["--codec", "vp9"], "there is no 'vp9'"),
     (["--target", 101], "not on the scale of vmaf"),
+    (["--target", 99.95], "use a value above 0, at most 99.9"),
+    (["--metric", "xpsnr", "--target", 60], "not on the scale of xpsnr"),
     (["--metric", "ssim", "--target", 93], "not on the scale of ssim")])
 def test_an_option_that_will_not_do_is_named(tmp_path, make_clip, leanclips, options, said):
     make_clip(tmp_path / "in" / "clip.mp4")

@@ -82,6 +82,12 @@ def test_lost_colours_miss_the_target_however_good_the_luma():
     assert Goal(80).chroma < Goal(93).chroma == 34 < Goal(97).chroma
 
 
+@pytest.mark.parametrize("name", sorted(METRICS))
+def test_a_score_above_the_largest_target_is_told_from_it(name):
+    metric = METRICS[name]
+    assert metric.headroom(metric.highest, metric.largest) > 1
+
+
 def test_the_logit_is_finite_at_the_ends_and_odd_about_the_middle():
     assert logit(50) == pytest.approx(0) and logit(90) == pytest.approx(np.log(9))
     assert logit(100) == pytest.approx(-logit(0)) and logit(100) < 10

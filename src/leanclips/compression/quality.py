@@ -34,7 +34,8 @@ def logit(percent: float) -> float:
 class Metric:
     """A measure of quality: `straight` makes it nearly linear in CRF, falling by `per_crf`.
 
-    A delivered clip lies in [target, target + `tolerance`].
+    A delivered clip lies in [target, target + `tolerance`]. Above `largest` no target is asked
+    for: there the scale is cut off, and a score as good as that says nothing.
     """
 
     target: float
@@ -42,6 +43,7 @@ class Metric:
     highest: float
     straight: Callable[[float], float]
     per_crf: float
+    largest: float
 
     def headroom(self, score: float, target: float) -> float:
         """How many CRF `score` is above `target`, about: below zero, it misses the target."""
@@ -50,9 +52,9 @@ class Metric:
 
 METRICS = {
     # logit(VMAF NEG) over CRF: R² ≥ 0.993 on seven segments.
-    "vmaf": Metric(93, 0.5, 100, logit, 0.128),
-    "ssim": Metric(0.98, 0.001, 1, lambda ssim: -log(max(1 - ssim, 1e-6)), 0.11),
-    "xpsnr": Metric(40, 0.25, 100, lambda decibels: decibels, 0.55),
+    "vmaf": Metric(93, 0.5, 100, logit, 0.128, 99.9),
+    "ssim": Metric(0.98, 0.001, 1, lambda ssim: -log(max(1 - ssim, 1e-6)), 0.11, 0.9999),
+    "xpsnr": Metric(40, 0.25, 100, lambda decibels: decibels, 0.55, 59),
 }
 
 
