@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from leanclips.compression.matroska import ends_early
 from leanclips.errors import ClipError, StudyError
 
 # One packet is one shown frame. Elsewhere packets may hold none (VP9's and AV1's hidden
@@ -60,6 +61,7 @@ def probe(path: Path, whole: bool = False, least: int = 2) -> Probe:
             frames += len(decoded) if decode_all else shown
         # MP4 and MOV list every packet in their index: fewer of them means a cut file.
         damaged |= "mp4" in container.format.name and packets < stream.frames
+        damaged |= ends_early(path)
         fps = float(stream.average_rate or stream.guessed_rate or 0)
         time_base, codec = stream.time_base, stream.codec_context.name
     if damaged:
