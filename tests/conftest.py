@@ -25,7 +25,8 @@ MPEG4 = ["-c:v", "mpeg4", "-q:v", "4"]
 def ffmpeg(*arguments: object) -> None:
     """Run the FFmpeg that imageio-ffmpeg brings, without a word unless it fails."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-y", "-v", "error"]
-    done = subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True)
+    command += [part if isinstance(part, bytes) else str(part) for part in arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

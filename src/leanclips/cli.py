@@ -189,9 +189,9 @@ def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip 
         raise StudyError(f"there is no '{codec if metric in METRICS else metric}'", "optimize",
                          f"use --metric {'|'.join(METRICS)} and --codec {'|'.join(CODECS)}")
     target = METRICS[metric].target if target is None else target
-    if not 0 < target < METRICS[metric].highest:
+    if not 0 < target <= METRICS[metric].largest:
         raise StudyError(f"the target {target:g} is not on the scale of {metric}", "--target",
-                         f"use a value above 0 and below {METRICS[metric].highest:g}")
+                         f"use a value above 0, at most {METRICS[metric].largest:g}")
     network = None
     if drift or max_drift is not None:
         from leanclips.recognition.drift import FeatureDrift
@@ -204,6 +204,9 @@ def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip 
     print(f"{several(done.files, 'file')} ({reasons}): {done.bytes_in / 1e6:.1f} MB to "
           f"{done.bytes_out / 1e6:.1f} MB, {saved / max(done.bytes_in, 1):.1%} saved.\n"
           f"The report: {done.report}")
+    if done.left_out:
+        print(f"Left out: {several(len(done.left_out), 'link or special file')}, the first of them "
+              f"{done.left_out[0]}", file=sys.stderr)
 
 
 @app.command()

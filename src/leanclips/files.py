@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
@@ -50,10 +50,13 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def remove_asides(folder: Path) -> None:
-    """Remove what a killed process left aside below `folder`."""
-    for aside in folder.rglob(".aside-*"):
-        shutil.rmtree(aside, ignore_errors=True)
+def remove_asides(folders: Iterable[Path]) -> None:
+    """Remove what a killed process left aside in `folders`. Not below them: there another run may
+    be at work.
+    """
+    for folder in set(folders):
+        for aside in folder.glob(".aside-*"):
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 @contextmanager
@@ -66,10 +69,13 @@ def only_one(lock: Path, what: object) -> Iterator[None]:
     with lock.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             file.seek(0)
             raise StudyError(f"another run is under way here (process {file.read()})", what,
                              "wait for it, or stop it") from None
+        except OSError as error:
+            raise StudyError(f"its file system has no locks ({error.strerror})", lock,
+                             "name a folder on another one") from None
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

@@ -31,6 +31,21 @@ def test_savings_are_shares_of_the_other_methods_bytes(table):
     assert benchmarks.saving_of_zones(table[table["set"] == "crops"]) is None
 
 
+def test_zones_are_measured_against_the_best_of_the_single_crfs_that_hold(table):
+    other = table.iloc[3].to_dict() | {"method": "search of ab-av1", "bytes": 900}
+    below = other | {"method": "search of Av1an", "bytes": 700, "below_target": 1}
+    assert benchmarks.saving_of_zones(pd.DataFrame(
+        [*table.to_dict("records"), other, below])) == pytest.approx(1 - 800 / 900)
+
+
+def test_memory_says_at_how_many_frames_a_second(tmp_path):
+    pd.DataFrame([(1920, 1080, 10.0, 1.0, 600, 1.163, 5, "optimized")],
+                 columns=["width", "height", "minutes", "fps", "frames", "peak_gb", "encodes",
+                          "reason"]).to_csv(tmp_path / "memory.csv", index=False)
+    shown = benchmarks.read(tmp_path)["memory"]
+    assert dict(zip(shown.header, shown.rows[0], strict=True))["Frames per second"] == "1"
+
+
 def test_a_search_that_ends_in_fewer_bytes_is_told(table):
     assert benchmarks.smaller_elsewhere(table) == []
     other = table.iloc[0].to_dict() | {"method": "search of ab-av1", "encodes": 5.0,

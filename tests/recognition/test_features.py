@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import av
 import numpy as np
@@ -61,6 +62,14 @@ def test_the_frames_read_are_the_sampled_ones_in_rgb(clip):
     for picture, index in zip(made, (1, 4, 7), strict=True):
         blocks = whole[index].reshape(32, 2, 32, 3, 3).mean((1, 3))
         assert np.abs(blocks - picture).max() <= 1
+
+
+def test_a_name_like_an_address_and_a_title_in_latin_1_are_read(tmp_path, clip, ffmpeg,
+                                                                monkeypatch):
+    ffmpeg("-i", clip, "-c", "copy", "-metadata", b"title=Caf\xe9", tmp_path / "named.avi")
+    (tmp_path / "named.avi").rename(tmp_path / "12:30.avi")
+    monkeypatch.chdir(tmp_path)
+    assert len(read_frames(Path("12:30.avi"), Sampling(frames=3), 32)) == 3
 
 
 def test_a_short_clip_gives_as_many_frames_and_repeats_some(clip):

@@ -65,7 +65,7 @@ def read_frames(path: Path, sampling: Sampling, size: int) -> np.ndarray:
     Each frame is resized by area averaging (shrinking) or bilinear (enlarging).
     """
     try:
-        with av.open(str(path)) as container:
+        with _opened(path) as container:
             count = sum(packet.size > 0 for packet in container.demux(video=0))
         wanted, found = _decoded(path, frame_indices(count, sampling), size)
         if found != count:  # a packet need not be a frame
@@ -96,10 +96,15 @@ class Frames:
         return torch.from_numpy(np.stack(clips))
 
 
+def _opened(path: Path) -> av.container.InputContainer:
+    # FFmpeg takes 12:30.mp4 for an address, and a title may be in any encoding.
+    return av.open(str(path.absolute()), metadata_errors="replace")
+
+
 def _decoded(path: Path, indices: np.ndarray, size: int) -> tuple[np.ndarray, int]:
     """The frames at `indices` that there are, resized, and how many frames the clip has."""
     resized, count = {}, 0
-    with av.open(str(path)) as container:
+    with _opened(path) as container:
         container.streams.video[0].thread_type = "NONE"
         for count, frame in enumerate(container.decode(video=0), 1):
             if count - 1 in indices:
