@@ -98,8 +98,15 @@ def test_synthetic_numbers_are_marked_on_every_page_that_shows_them(pages, make_
 
 def test_leaked_recordings_are_told_wherever_the_numbers_show(pages, make_records):
     out = pages(load(make_records(leaks=True)))
-    for page in (out / "tiny").rglob("*.md"):
-        assert "random split" in page.read_text(), page
+    marked = [*(out / "tiny").rglob("*.md"), *(out / "tiny").rglob("*.ipynb"),
+              out / "tiny" / "headline.txt",
+              *(out / name for name in ("index.md", "limits.md", "tried.md"))]
+    assert len(marked) > 15
+    for page in marked:
+        assert "leaks recordings" in page.read_text(), page
+    sound = pages(load(make_records("sound")), name="sound")
+    for page in sound.rglob("*"):
+        assert page.is_dir() or b"leaks recordings" not in page.read_bytes(), page
 
 
 def test_a_missing_number_stops_the_book_and_leaves_the_old_pages(pages, make_records):

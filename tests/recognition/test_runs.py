@@ -1,5 +1,7 @@
 """A run's records are true, paired across variants, and the same each time."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 import torch
@@ -150,11 +152,33 @@ def test_a_run_names_what_it_was_made_from(opened):
     assert result.classifiers["linear"].trainable_parameters == 2 * 1280 + 2
 
 
+def split_by(study, name):
+    return study.model_copy(update={"pretraining": study.pretraining.model_copy(
+        update={"split": name, "epochs": 1})})
+
+
 def test_a_random_split_of_the_pretraining_is_marked_as_leaking(opened):
     layout, study, clips = opened
-    random = study.model_copy(update={"pretraining": study.pretraining.model_copy(
-        update={"split": "random"})})
+    random = split_by(study, "random")
     assert pretrain(layout, random, clips).result.leaks_recordings
+    run = finetune(layout, random, clips, "source", 1)
+    assert run.leaks and not run.result.leaks_recordings  # its own split is whole
+
+
+@pytest.mark.parametrize("mixed", [True, False])
+def test_whether_an_official_split_leaks_is_seen_in_its_folds(opened, mixed):
+    layout, study, clips = opened
+    held = {clip.group for clip in clips if clip.group.endswith("tape1")}
+    folds = [replace(clip, fold="validation" if clip.group in held
+                     and not (mixed and clip.id.endswith("4")) else "train") for clip in clips]
+    run = pretrain(layout, split_by(study, "official"), folds)
+    assert run.result.leaks_recordings == run.leaks == mixed
+
+
+def test_a_random_split_of_clips_with_a_recording_each_does_not_leak(opened):
+    layout, study, clips = opened
+    alone = [replace(clip, group=clip.id) for clip in clips]
+    assert not pretrain(layout, split_by(study, "random"), alone).result.leaks_recordings
 
 
 def test_no_held_out_clip_is_ever_trained_or_validated_on(opened):

@@ -9,6 +9,7 @@ from leanclips.analysis.figures import title
 from leanclips.analysis.formats import classifier_name, percent, several
 from leanclips.analysis.style import Figure, Theme, colours, legend_above, panels, percent_axis
 from leanclips.analysis.tables import Table
+from leanclips.leaks import LEAKS
 from leanclips.recognition.runs import Run
 from leanclips.records import EPOCHS, EpochScore
 
@@ -112,4 +113,5 @@ def _who(run: Run) -> str:
 
 
 def _warning(run: Run) -> str:
-    return f" {SYNTHETIC}" if run.result.synthetic else ""
+    told = [SYNTHETIC] * run.result.synthetic + [LEAKS] * run.leaks
+    return "".join(f" {sentence}" for sentence in told)

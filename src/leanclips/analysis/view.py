@@ -130,7 +130,8 @@ class View:
             verdicts = [f"{words} for the {classifier_name(c.classifier)}"
                         for words, c in zip(verdicts, found, strict=True)]
         unsaid = results.synthetic and "synthetic" not in self.title.lower()
-        return (f"On {'synthetic clips, ' if unsaid else ''}\u201c{self.title}\u201d, the "
+        leaks = " whose pretraining leaks recordings," if results.leaks else ""
+        return (f"On {'synthetic clips, ' if unsaid else ''}\u201c{self.title}\u201d,{leaks} the "
                 f"{variant} crops hold "
                 f"{percent(measures.share_of_source(results, variant), 0)} of the source crops' "
                 f"bytes; trained on them instead, accuracy on {len(results.heldout)} held-out "

@@ -14,6 +14,7 @@ from leanclips.clips import Clip, Role, classes, of_role, pretraining_clips
 from leanclips.errors import StudyError
 from leanclips.files import key, write_bytes
 from leanclips.layout import Layout, check_variant
+from leanclips.leaks import leaks_recordings, pretraining_leaks
 from leanclips.recognition import backbone
 from leanclips.recognition.endtoend import EndToEnd
 from leanclips.recognition.features import Features, Frames, load_features
@@ -34,11 +35,15 @@ Fitted = dict[str, tuple[torch.nn.Module, Trained]]  # by classifier
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training, as its notebook shows it: record, curves, validation predictions."""
+    """A finished training, as its notebook shows it: record, curves, validation predictions.
+
+    `leaks` is whether the pretraining that it is, or starts from, leaks recordings.
+    """
 
     result: RunResult
     history: pd.DataFrame
     predictions: pd.DataFrame
+    leaks: bool = False
 
 
 def labelled(features: Features, clips: Sequence[Clip], names: Sequence[str]) -> Labelled:
@@ -84,7 +89,7 @@ def pretrain(layout: Layout, study: Study, clips: Sequence[Clip]) -> Run | None:
     trained = train(network, *data, epochs=settings.epochs, batch=settings.batch,
                     rate=settings.rate, seed=settings.seed, what="pretraining",
                     mixed=has_fast_bf16())
-    return _record(layout, study, PRETRAIN, settings.seed, names, features, data,
+    return _record(layout, study, clips, PRETRAIN, settings.seed, names, features, data,
                    {"crnn": (network, trained)})
 
 
@@ -100,8 +105,8 @@ def finetune(layout: Layout, study: Study, clips: Sequence[Clip], variant: str,
     features, data = target_data(layout, study, clips, variant, seed)
     data = tuple(with_frames(part, layout, study, variant) for part in data)
     trained = fit(layout, study, clips, data, CLASSIFIERS, seed, variant)
-    return _record(layout, study, variant, seed, classes(clips, Role.TARGET), features, data,
-                   trained)
+    return _record(layout, study, clips, variant, seed, classes(clips, Role.TARGET), features,
+                   data, trained)
 
 
 def target_data(layout: Layout, study: Study, clips: Sequence[Clip], variant: str,
@@ -158,14 +163,16 @@ def _warm(layout: Layout, clips: Sequence[Clip], network: CRNN) -> CRNN:
     return network
 
 
-def _record(layout: Layout, study: Study, variant: str, seed: int, names: Sequence[str],
-            features: Features, data: tuple[Labelled, Labelled], trained: Fitted) -> Run:
+def _record(layout: Layout, study: Study, clips: Sequence[Clip], variant: str, seed: int,
+            names: Sequence[str], features: Features, data: tuple[Labelled, Labelled],
+            trained: Fitted) -> Run:
     folder = layout.pretrain if variant == PRETRAIN else layout.run(variant, seed)
     training, validation = data
+    used = [clip for clip in clips if clip.id in {*training.ids, *validation.ids}]
     result = RunResult(
         study=layout.study.resolve().name, variant=variant, seed=seed,
         synthetic=study.synthetic is not None,
-        leaks_recordings=study.pretraining.split == "random" and variant == PRETRAIN,
+        leaks_recordings=leaks_recordings(used, validation.ids),
         classes=tuple(names), train_clips=len(training.ids),
         validation_clips=len(validation.ids),
         split_sha256=key(sorted(training.ids), sorted(validation.ids)),
@@ -174,7 +181,8 @@ def _record(layout: Layout, study: Study, variant: str, seed: int, names: Sequen
         precision="bf16" if has_fast_bf16() and not training.frames else "fp32",
         versions=versions(), command=command(layout, variant, seed),
         classifiers={name: _scores(*pair) for name, pair in trained.items()})
-    run = Run(result, _history(trained), predictions(trained, validation, names))
+    run = Run(result, _history(trained), predictions(trained, validation, names),
+              pretraining_leaks(clips, study))
     save(folder / MODEL, {name: pair[1] for name, pair in trained.items()})
     write_csv(folder / "history.csv", run.history)
     write_csv(folder / "predictions.csv", run.predictions)
