@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from leanclips.errors import StudyError
-from leanclips.layout import Layout, check_variant
+from leanclips.layout import ROOT, Layout, check_variant, short_name
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -252,14 +252,14 @@ def finetune(study: StudyFolder,
 
     Example: leanclips finetune data/demo --variant optimized --seed 3
     """
-    from leanclips import notebook, pipeline
+    from leanclips import notebook
     from leanclips.records import read_result
 
     layout, settings, clips = _open(study)
     check_variant(layout, settings.all_variants, variant)
     folder = layout.run(variant, seed).resolve()
-    notebook.execute(pipeline.ROOT / "notebooks" / "finetune.ipynb", folder / "run.ipynb",
-                     {"study": pipeline.short_name(layout), "variant": variant, "seed": seed})
+    notebook.execute(ROOT / "notebooks" / "finetune.ipynb", folder / "run.ipynb",
+                     {"study": short_name(layout), "variant": variant, "seed": seed})
     scores = read_result(folder / "result.json").classifiers
     shown = ", ".join(f"{name} {result.last.validation_accuracy:.1%}"
                       for name, result in scores.items())

@@ -15,8 +15,8 @@ from leanclips.analysis.results import ORIGINALS
 from leanclips.clips import Clip, load_clips, pretraining_clips
 from leanclips.errors import StudyError
 from leanclips.files import written_aside
-from leanclips.layout import Layout, check_variant
-from leanclips.pipeline import ROOT, run
+from leanclips.layout import ROOT, Layout, check_variant
+from leanclips.pipeline import run
 from leanclips.study import Study, load_study
 from leanclips.workers import kill_children
 

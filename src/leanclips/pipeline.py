@@ -13,11 +13,10 @@ from pathlib import Path
 from leanclips.clips import load_clips
 from leanclips.errors import StudyError
 from leanclips.files import only_one, write_text
-from leanclips.layout import Layout
+from leanclips.layout import ROOT, Layout
 from leanclips.study import load_study
 from leanclips.workers import cores, kill_children
 
-ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("render", "crop", "originals", "pretrain", "crosstest")  # the rules without wildcards
 
 
@@ -93,9 +92,3 @@ def _cpu_name() -> str:
         return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
-
-
-def short_name(layout: Layout) -> str:
-    """The study's folder as a command would name it: relative to the top of leanclips if inside."""
-    folder = layout.study.resolve()
-    return folder.relative_to(ROOT).as_posix() if folder.is_relative_to(ROOT) else str(folder)

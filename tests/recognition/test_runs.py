@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from leanclips.clips import Role, classes, load_clips, of_role, pretraining_clips
 from leanclips.errors import StudyError
+from leanclips.layout import ROOT, Layout
 from leanclips.recognition import runs
 from leanclips.recognition.features import load_features
 from leanclips.recognition.network import CRNN, MeanLinear
@@ -144,12 +145,23 @@ def test_a_run_names_what_it_was_made_from(opened):
     layout, study, clips = opened
     result = read_result(layout.run("optimized", 2) / "result.json")
     assert (result.variant, result.seed, result.backbone) == ("optimized", 2, "efficientnet-lite0")
-    assert result.command.endswith("-p variant optimized -p seed 2")
+    assert result.command == (
+        f"papermill notebooks/finetune.ipynb run.ipynb -p study {layout.study} "
+        "-p variant optimized -p seed 2")
     assert list(result.classes) == classes(clips, Role.TARGET) == ["a", "b"]
     assert not result.synthetic and not result.leaks_recordings
     chosen = of_role(clips, Role.TARGET)
     assert result.features_sha256 == load_features(layout, study, "optimized", chosen).sha256
     assert result.classifiers["linear"].trainable_parameters == 2 * 1280 + 2
+
+
+def test_the_command_of_a_run_finds_its_study_wherever_that_lies(tmp_path):
+    def named(folder):
+        return runs.command(Layout(folder), "source", 1).split(" -p ")[1]
+
+    assert named(ROOT / "data" / "jhmdb") == "study data/jhmdb"
+    assert named(tmp_path / "my clips") == f"study '{tmp_path}/my clips'"
+    assert runs.command(Layout(tmp_path / "a"), "pretrain", 0) == f"leanclips pretrain {tmp_path}/a"
 
 
 def split_by(study, name):

@@ -5,6 +5,7 @@ A sentence that depends on how the numbers fall is made here; all else is in the
 
 import re
 from dataclasses import dataclass
+from shlex import quote
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from leanclips.analysis.results import Results, controls, targets
 from leanclips.analysis.statistics import Verdict
 from leanclips.analysis.style import Figure
 from leanclips.analysis.tables import Table
+from leanclips.layout import short_name
 from leanclips.records import CLASSIFIERS
 from leanclips.study import SOURCE
 
@@ -54,7 +56,8 @@ class View:
 
     @property
     def folder(self) -> str:
-        return f"data/{self.results.name}"
+        """As a command names it."""
+        return quote(short_name(self.results.layout))
 
     @property
     def about(self) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from shlex import quote
 
 import pandas as pd
 import safetensors.torch
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 from leanclips.clips import Clip, Role, classes, of_role, pretraining_clips
 from leanclips.errors import StudyError
 from leanclips.files import key, write_bytes
-from leanclips.layout import Layout, check_variant
+from leanclips.layout import Layout, check_variant, short_name
 from leanclips.leaks import leaks_recordings, pretraining_leaks
 from leanclips.recognition import backbone
 from leanclips.recognition.endtoend import EndToEnd
@@ -191,8 +192,8 @@ def _record(layout: Layout, study: Study, clips: Sequence[Clip], variant: str, s
 
 
 def command(layout: Layout, variant: str, seed: int) -> str:
-    """The command that makes a run again."""
-    study = f"data/{layout.study.resolve().name}"
+    """The command that makes a run again, at the top of leanclips."""
+    study = quote(short_name(layout))
     if variant == PRETRAIN:
         return f"leanclips pretrain {study}"
     return (f"papermill notebooks/finetune.ipynb run.ipynb -p study {study} "
