@@ -13,9 +13,12 @@ import psutil
 import pytest
 import yaml
 
+from leanclips import notebook
 from leanclips.errors import StudyError
 from leanclips.layout import Layout
 from leanclips.pipeline import remember_clips
+from leanclips.recognition.features import load_features
+from leanclips.recognition.runs import MODEL
 
 NUMBERS = ("clips/*/*.mp4", "clips/*/report.csv", "clips/*.control.json", "features/**/*.csv",
            "features/**/*.npy", "runs/**/*.json", "runs/**/*.csv", "runs/**/*.safetensors")
@@ -236,6 +239,21 @@ def test_another_target_redoes_what_depends_on_it_alone(alone):
 
 
 @pytest.mark.slow
+def test_a_notebook_never_trains_on_what_was_made_with_other_settings(alone):
+    layout, study, clips = notebook.open_study(str(alone.study))
+    index, pretrained = layout.feature_index(study.backbone.name, "source"), layout.pretrain / MODEL
+    before = changes(alone)
+    notebook.prepare_run(layout, study, clips, "source", 1)
+    assert changes(alone) == before
+    keys, weights = index.read_bytes(), pretrained.read_bytes()
+    change(alone, sampling={"frames": 5})
+    layout, study, clips = notebook.open_study(str(alone.study))
+    notebook.prepare_run(layout, study, clips, "source", 1)
+    assert index.read_bytes() != keys and pretrained.read_bytes() != weights
+    assert load_features(layout, study, "source", clips).values.shape[1] == 5
+
+
+@pytest.mark.slow
 def test_a_notebook_that_fails_stays_to_be_read_and_is_redone_alone(finished_study, finished):
     """Its features are damaged: the run stops, and goes on once they are mended."""
     layout, folder = finished_study, finished_study.run("optimized", 1)
@@ -248,8 +266,8 @@ def test_a_notebook_that_fails_stays_to_be_read_and_is_redone_alone(finished_stu
     failed = folder / "run.failed.ipynb"
     assert done.returncode == 2 and str(failed) in done.stderr
     assert "some features are missing or damaged" in done.stderr
-    notebook = nbformat.read(failed, as_version=4)
-    assert any(output.output_type == "error" for cell in notebook.cells
+    page = nbformat.read(failed, as_version=4)
+    assert any(output.output_type == "error" for cell in page.cells
                for output in cell.get("outputs", []))
     assert not (folder / "result.json").exists() and not list(folder.glob(".aside-*"))
     index.write_text(good)

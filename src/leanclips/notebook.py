@@ -16,7 +16,7 @@ from leanclips.clips import Clip, load_clips, pretraining_clips
 from leanclips.errors import StudyError
 from leanclips.files import written_aside
 from leanclips.layout import ROOT, Layout, check_variant
-from leanclips.pipeline import run
+from leanclips.pipeline import is_stage_of, run
 from leanclips.study import Study, load_study
 from leanclips.workers import kill_children
 
@@ -49,9 +49,12 @@ def _check_known(names: Iterator[str] | list[str], known: tuple[str, ...]) -> No
 
 
 def prepare(layout: Layout, *files: Path) -> None:
-    """Run the study's stages up to `files`, unless these are all there already."""
-    if not all(file.exists() for file in files):
-        run(layout, targets=[str(file.absolute()) for file in files])
+    """Bring `files` up to date by the study's stages, after any other run of it.
+
+    A run's own stages find them so: the run holds the lock, and has made what they start from.
+    """
+    if not is_stage_of(layout):
+        run(layout, targets=[str(file.absolute()) for file in files], wait=True)
 
 
 def prepare_run(layout: Layout, study: Study, clips: list[Clip], variant: str,

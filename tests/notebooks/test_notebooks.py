@@ -200,11 +200,12 @@ def test_parameters_are_checked_only_where_papermill_set_them():
         notebook.check_parameters(["", "# Parameters\nsed = 3\n"], "study")
 
 
-def test_nothing_is_run_where_everything_is_there(finished_study, monkeypatch):
+def test_a_stage_of_a_run_starts_no_run_of_its_own(finished_study, monkeypatch):
     def refuse(*arguments, **options):
         raise AssertionError("the study was run")
 
     monkeypatch.setattr(notebook, "run", refuse)
+    monkeypatch.setenv("LEANCLIPS_RUN_OF", str(finished_study.study.resolve()))
     layout, study, clips = notebook.open_study(str(finished_study.study))
     notebook.prepare_originals(layout, study)
     notebook.prepare_run(layout, study, clips, "source", 1)
@@ -212,16 +213,15 @@ def test_nothing_is_run_where_everything_is_there(finished_study, monkeypatch):
     assert notebook.prepare_results(layout, study) == layout
 
 
-def test_exactly_what_is_missing_is_asked_for(finished_study, monkeypatch):
+def test_exactly_what_a_notebook_needs_is_brought_up_to_date(finished_study, monkeypatch):
+    """There or not: what is there may be of other settings."""
     asked = []
-    monkeypatch.setattr(notebook, "run", lambda layout, targets: asked.extend(targets))
+    monkeypatch.setattr(notebook, "run", lambda layout, targets, wait: asked.append(targets))
+    monkeypatch.setenv("LEANCLIPS_RUN_OF", "another study")
     layout, study, clips = notebook.open_study(str(finished_study.study))
-    index = layout.feature_index(study.backbone.name, "optimized")
-    index.unlink()
-    notebook.prepare_run(layout, study, clips, "source", 1)
-    assert asked == []
     notebook.prepare_run(layout, study, clips, "optimized", 1)
-    assert str(index) in asked
+    assert asked == [[str(layout.feature_index(study.backbone.name, "optimized")),
+                      str(layout.pretrain / "result.json")]]
 
 
 def test_published_records_stand_in_for_a_study_that_was_not_run(finished_study):

@@ -211,6 +211,14 @@ def test_without_pretraining_clips_the_network_starts_afresh(opened):
         finetune(layout, study, clips, "source", 1)
 
 
+@pytest.mark.parametrize("changed", [{"decoder": 9}, {"lstm_layers": 2}])
+def test_a_pretrained_network_with_other_layers_is_told(opened, changed):
+    layout, study, clips = opened
+    other = study.model_copy(update={"network": study.network.model_copy(update=changed)})
+    with pytest.raises(StudyError, match="has other layers than study.yml gives it; run the"):
+        finetune(layout, other, clips, "source", 1)
+
+
 def test_an_official_split_that_is_not_there_is_told(opened):
     layout, study, clips = opened
     official = study.model_copy(update={"pretraining": study.pretraining.model_copy(

@@ -152,7 +152,10 @@ def with_backbone(study: Study, crnn: CRNN, whole: bool) -> torch.nn.Module:
 
 
 def _warm(layout: Layout, clips: Sequence[Clip], network: CRNN) -> CRNN:
-    """The CRNN with pretrained weights in all but its last layer, where there was pretraining."""
+    """The CRNN with pretrained weights in all but its last layer, where there was pretraining.
+
+    StudyError where its network is missing, or was trained with other settings.
+    """
     if not pretraining_clips(clips):
         return network
     path = layout.pretrain / MODEL
@@ -160,6 +163,11 @@ def _warm(layout: Layout, clips: Sequence[Clip], network: CRNN) -> CRNN:
         raise StudyError("the pretrained network is missing", path, "run the study first")
     state = {name: value for name, value in weights_of(load_file(path), "crnn", "last").items()
              if not name.startswith("head.")}
+    shapes = {name: value.shape for name, value in network.state_dict().items()
+              if not name.startswith("head.")}
+    if {name: value.shape for name, value in state.items()} != shapes:
+        raise StudyError("the pretrained network has other layers than study.yml gives it", path,
+                         "run the study again")
     network.load_state_dict(state, strict=False)
     return network
 
