@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from leanclips.clips import Role, load_clips, of_role
-from leanclips.recognition import backbone
+from leanclips.recognition import backbone, endtoend
 from leanclips.recognition.crosstest import crosstest
 from leanclips.recognition.endtoend import EndToEnd
 from leanclips.recognition.features import Frames, read_frames
@@ -56,6 +56,35 @@ def test_gradients_are_those_of_all_frames_at_once(network, frames):
     largest = max(gradient.abs().max() for gradient in found.values())
     for name, weight in network.named_parameters():
         torch.testing.assert_close(found[name], weight.grad, rtol=1e-2, atol=1e-4 * largest)
+
+
+def gradients(network, frames, seed=3):
+    """Of a training step under one seed."""
+    torch.manual_seed(seed)
+    network.zero_grad()
+    cross_entropy(network.train()(frames), torch.tensor([0, 2])).backward()
+    return [weight.grad.clone() for weight in network.parameters()]
+
+
+def test_what_chance_leaves_out_is_the_same_when_it_is_computed_again(network, frames,
+                                                                      monkeypatch):
+    """Drop-connect, which this network has, draws other masks each time, but not on the way back."""
+    found = gradients(network, frames)
+    monkeypatch.setattr(endtoend, "checkpoint", lambda function, part, **_: function(part))
+    torch.testing.assert_close(gradients(network, frames), found)
+    assert not torch.equal(gradients(network, frames, seed=4)[0], found[0])
+
+
+def test_frames_are_on_the_device_before_what_is_computed_again(network, frames, monkeypatch):
+    """Else its random numbers would not be repeated; `meta` stands for a GPU here."""
+    def look(_, part, **__):
+        assert part.device.type == "meta"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(endtoend, "device", lambda: torch.device("meta"))
+    monkeypatch.setattr(endtoend, "checkpoint", look)
+    with pytest.raises(KeyboardInterrupt):
+        network(frames)
 
 
 def test_every_weight_learns_and_published_statistics_stay(network, frames):

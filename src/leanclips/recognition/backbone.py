@@ -233,12 +233,12 @@ def blocks(frames: np.ndarray, size: int, full: bool) -> list[np.ndarray]:
     return parts
 
 
-def pixels(frames: np.ndarray, dtype: torch.dtype = torch.float32,
+def pixels(frames: np.ndarray | torch.Tensor, dtype: torch.dtype = torch.float32,
            where: torch.device = torch.device("cpu")) -> torch.Tensor:
     """RGB frames (N, H, W, 3), uint8 → (N, 3, H, W), normalized as ImageNet's networks want it."""
     mean, std = (torch.tensor(v, device=where).view(1, 3, 1, 1)
                  for v in (IMAGENET_MEAN, IMAGENET_STD))
-    values = torch.from_numpy(frames).to(where).permute(0, 3, 1, 2).float().div_(255)
+    values = torch.as_tensor(frames, device=where).permute(0, 3, 1, 2).float().div_(255)
     return ((values - mean) / std).to(dtype, memory_format=torch.channels_last)
 
 

@@ -37,9 +37,11 @@ class EndToEnd(nn.Module):
         return self
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        parts = [checkpoint(self._seen, part, use_reentrant=False)
+        # Frames go to the device first: checkpoint repeats the random numbers (the masks of
+        # dropout and drop-connect) of the devices that it sees, and no others.
+        parts = [checkpoint(self._seen, part.to(device()), use_reentrant=False)
                  for part in clips.flatten(0, 1).split(FRAMES_AT_ONCE)]
         return self.crnn(torch.cat(parts).unflatten(0, clips.shape[:2])).cpu()
 
     def _seen(self, frames: torch.Tensor) -> torch.Tensor:
-        return self.backbone(backbone.pixels(frames.numpy(), where=device())).flatten(1)
+        return self.backbone(backbone.pixels(frames, where=frames.device)).flatten(1)
