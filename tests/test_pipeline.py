@@ -1,6 +1,7 @@
 """A study that is stopped, changed or run twice ends in the numbers of an undisturbed run."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import yaml
 
 from leanclips import notebook
 from leanclips.errors import StudyError
-from leanclips.layout import Layout
+from leanclips.layout import ROOT, Layout
 from leanclips.pipeline import remember_clips
 from leanclips.recognition.features import load_features
 from leanclips.recognition.runs import MODEL
@@ -168,6 +169,20 @@ def test_a_stage_that_is_not_there_is_told(tiny_study):
     done = run(tiny_study, "--until", "crob")
     assert done.returncode == 2
     assert done.stderr.startswith("leanclips: --until: there is no stage 'crob'; use render, crop")
+
+
+@pytest.mark.parametrize("trained, threads", [("false", "1"), ("true", "3")])
+def test_runs_that_train_a_backbone_go_one_at_a_time(tiny_study, trained, threads):
+    text = tiny_study.settings.read_text()
+    tiny_study.settings.write_text(text.replace("finetuning: {", "finetuning: {"
+                                                f"finetune_backbone: {trained}, "))
+    plan = subprocess.run([sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile",
+                           "--directory", tiny_study.work, "--cores", "3", "--nolock", "--dry-run",
+                           "--config", f"study={tiny_study.study}"], capture_output=True, text=True)
+    jobs = re.findall(r"^rule (\w+):\n((?: .*\n)+)", plan.stdout, flags=re.MULTILINE)
+    found = [re.search(r"threads: (\d+)|$", job)[1] or "1" for name, job in jobs
+             if name == "finetune"]
+    assert found == [threads] * 6, plan.stdout + plan.stderr
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from leanclips.recognition.network import CRNN
 from leanclips.recognition.runs import finetune, load_run
 from leanclips.records import read_csv
 from leanclips.study import Backbone, Network, Sampling, load_study
+from leanclips.workers import run_all
 
 SETTINGS = Backbone(name="efficientnet-lite0", size=64)
 NETWORK = Network(embedding=(16, 12, 8), lstm_layers=1, lstm_units=8, decoder=4)
@@ -111,8 +112,8 @@ def test_frames_are_decoded_when_they_are_asked_for(tmp_path, make_clip):
         assert np.array_equal(clips[chosen].numpy(), np.stack(wanted))
 
 
-def test_a_study_that_trains_its_backbone_runs_and_is_tested(finished_study):
-    layout, clips = finished_study, load_clips(finished_study)
+def test_a_study_that_trains_its_backbone_runs_and_is_tested(finished_study, monkeypatch):
+    layout, clips, asked = finished_study, load_clips(finished_study), []
     study = load_study(layout.study)
     study = study.model_copy(update={"variants": {"optimized": study.variants["optimized"]},
                                      "finetuning": study.finetuning.model_copy(update={
@@ -126,6 +127,9 @@ def test_a_study_that_trains_its_backbone_runs_and_is_tested(finished_study):
             > frozen.classifiers["crnn"].trainable_parameters + 3_000_000)
     assert (whole.classifiers["linear"].trainable_parameters
             == frozen.classifiers["linear"].trainable_parameters)
-    crosstest(layout, study, clips, 1)
+    monkeypatch.setattr("leanclips.recognition.crosstest.run_all",
+                        lambda *arguments: asked.append(arguments[2]) or run_all(*arguments))
+    crosstest(layout, study, clips, 2)
+    assert asked == [1]
     table = read_csv(layout.crosstest)
     assert len(table) == 2 * 2 * 2 * 2 * len(of_role(clips, Role.HELDOUT))

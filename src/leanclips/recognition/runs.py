@@ -128,10 +128,11 @@ def fit(layout: Layout, study: Study, clips: Sequence[Clip], data: tuple[Labelle
     Initial weights and order of clips depend on `seed` alone. Raises StudyError where there
     was to be pretraining but its network is missing.
     """
-    torch.set_num_threads(1)  # two runs side by side beat two threads in one
     settings, training = study.finetuning, data[0]
-    width, count = training.features.shape[2], len(classes(clips, Role.TARGET))
     whole = training.frames is not None
+    # Two runs side by side beat two threads in one; with a backbone in each they do not fit.
+    torch.set_num_threads(cores() if whole else 1)
+    width, count = training.features.shape[2], len(classes(clips, Role.TARGET))
     build = {
         "crnn": lambda: with_backbone(study, _warm(layout, clips, initialized(
             lambda: CRNN(width, count, study.network), seed)), whole),
