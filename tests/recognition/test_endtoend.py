@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
+from torchvision import models
 
 from leanclips.clips import Role, load_clips, of_role
 from leanclips.recognition import backbone, endtoend
@@ -99,6 +100,18 @@ def test_every_weight_learns_and_published_statistics_stay(network, frames):
             assert torch.equal(value, before[name]) == ("running_" in name or "num_b" in name)
     norms = [layer for layer in network.crnn.modules() if isinstance(layer, _BatchNorm)]
     assert norms and all(layer.training for layer in norms)
+
+
+@pytest.mark.parametrize("name, size, features", [("googlenet", 64, 1024),
+                                                  ("inception_v3", 80, 2048)])
+def test_a_backbone_with_auxiliary_classifiers_learns_without_them(tmp_path, name, size, features):
+    built = models.get_model(name, weights=None, init_weights=False)
+    torch.save(built.state_dict(), tmp_path / "made.pth")
+    settings = Backbone(name=name, weights=str(tmp_path / "made.pth"), size=size)
+    network = EndToEnd(settings, CRNN(features, 3, NETWORK)).train()
+    cross_entropy(network(torch.zeros(2, 2, size, size, 3, dtype=torch.uint8)),
+                  torch.tensor([0, 2])).backward()
+    assert all(weight.grad is not None for weight in network.parameters())
 
 
 def test_frames_are_decoded_when_they_are_asked_for(tmp_path, make_clip):

@@ -28,6 +28,7 @@ PACKAGED = {
 # These have auxiliary classifiers, which their weights files fill, and scale their own input.
 BUILT_WITH = {name: {"transform_input": True, "init_weights": False}
               for name in ("googlenet", "inception_v3")}
+AUXILIARY = ("aux1", "aux2", "AuxLogits")
 OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.((?:[12])\..*)$")
 
 
@@ -161,7 +162,13 @@ def _torchvision(settings: study.Backbone, state: dict[str, torch.Tensor]) -> nn
 
 
 def _drop_last_layer(model: nn.Module) -> None:
-    """Leave out what turns features into classes: the last linear layer, SqueezeNet's classifier."""
+    """Leave out what turns features into classes: the last linear layer, SqueezeNet's classifier,
+    and the auxiliary classifiers, which in training would come out beside the features.
+    """
+    for name in AUXILIARY:
+        if hasattr(model, name):
+            model.aux_logits = False
+            setattr(model, name, None)
     layers = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
     if not layers:
         model.classifier = nn.AdaptiveAvgPool2d(1)
