@@ -140,6 +140,19 @@ def test_a_frame_size_that_the_network_does_not_take_is_told(tmp_path):
         backbone.load(Backbone(name="vit_b_16", weights=str(tmp_path / "vit.pth"), size=96))
 
 
+@pytest.mark.parametrize("error", [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")])
+def test_too_little_memory_is_no_wrong_frame_size(monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(backbone, "features", fail)
+    with pytest.raises(StudyError, match="the memory does not suffice for efficientnet-lite0 at "
+                                         "64 × 64 pixels; end what else fills it, or set a small"):
+        backbone.load(LITE)
+
+
 def test_batch_norm_is_folded_into_the_convolutions(lite, resnet_file):
     resnet = backbone.load(Backbone(name="resnet18", weights=str(resnet_file)))
     for model in (lite, resnet):

@@ -29,6 +29,7 @@ PACKAGED = {
 BUILT_WITH = {name: {"transform_input": True, "init_weights": False}
               for name in ("googlenet", "inception_v3")}
 AUXILIARY = ("aux1", "aux2", "AuxLogits")
+OUT_OF_MEMORY = re.compile("out of memory|enough memory|allocate memory", re.IGNORECASE)
 OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.((?:[12])\..*)$")
 
 
@@ -94,17 +95,21 @@ def load(settings: study.Backbone) -> nn.Module:
     Eval mode for good: batch norm's running statistics must not drift (the public ancestor of
     the case study's network left them in train mode). So batch norm is folded into the
     convolutions; the weights are bf16 where the device is fast at that. Raises StudyError for
-    weights that do not fit, or a frame size that the network does not take.
+    weights that do not fit, a frame size that the network does not take, or too little memory.
     """
     torch.backends.cudnn.deterministic = True
-    model = _folded(whole(settings)).to(
-        device(), torch.bfloat16 if precision() == "bf16" else torch.float32,
-        memory_format=torch.channels_last)
+    model, size = _folded(whole(settings)), f"{settings.size} × {settings.size} pixels"
     try:
+        model = model.to(device(), torch.bfloat16 if precision() == "bf16" else torch.float32,
+                         memory_format=torch.channels_last)
         features(model, np.zeros((1, settings.size, settings.size, 3), np.uint8))
     except (RuntimeError, AssertionError) as error:
-        raise StudyError(f"{settings.name} does not take frames of {settings.size} × "
-                         f"{settings.size} pixels ({str(error).splitlines()[0]})", "study.yml",
+        if OUT_OF_MEMORY.search(str(error)):
+            raise StudyError(f"the memory does not suffice for {settings.name} at {size}",
+                             "study.yml", "end what else fills it, or set a smaller "
+                             "backbone.size") from None
+        raise StudyError(f"{settings.name} does not take frames of {size} "
+                         f"({str(error).splitlines()[0]})", "study.yml",
                          "set another backbone.size, 224 for most") from None
     return model
 
