@@ -165,6 +165,7 @@ def test_a_run_page_shows_the_notebook_and_how_to_make_it_again(pages, results):
     assert code.source.startswith("# not a heading")
     assert [output.output_type for output in code.outputs] == ["stream", "display_data"]
     assert "-p variant optimized -p seed 2" in last.source and "2" * 64 in last.source
+    assert "| Precision of training | fp32, on cpu |" in last.source
 
 
 def test_a_run_without_its_notebook_still_has_its_page(pages, make_records):

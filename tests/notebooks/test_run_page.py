@@ -91,8 +91,10 @@ def test_the_figure_is_small_equal_every_time_and_takes_the_colour_of_its_page(r
     assert 'aria-label="Learning curves. CRNN: 50.0% of the validation clips' in html
 
 
-def test_provenance_names_the_command(run):
-    assert ("Made by", "papermill …") in run_page.provenance(run).rows
+def test_provenance_names_the_command_and_how_was_computed(run):
+    rows = run_page.provenance(run).rows
+    assert ("Made by", "papermill …") in rows
+    assert ("Precision of training", "fp32, on cpu") in rows  # what older records mean as well
 
 
 def test_text_in_a_table_is_never_markup():

@@ -13,6 +13,7 @@ from leanclips.recognition.crosstest import crosstest
 from leanclips.recognition.endtoend import EndToEnd
 from leanclips.recognition.features import Frames, read_frames
 from leanclips.recognition.network import CRNN
+from leanclips.recognition.precision import device
 from leanclips.recognition.runs import finetune, load_run
 from leanclips.records import read_csv
 from leanclips.study import Backbone, Network, Sampling, load_study
@@ -26,6 +27,16 @@ NETWORK = Network(embedding=(16, 12, 8), lstm_layers=1, lstm_units=8, decoder=4)
 def network():
     torch.manual_seed(0)
     return EndToEnd(SETTINGS, CRNN(1280, 3, NETWORK))
+
+
+@pytest.mark.parametrize("make", [lambda: EndToEnd(SETTINGS, CRNN(1280, 3, NETWORK)),
+                                  lambda: backbone.load(SETTINGS)])
+def test_a_gpu_would_compute_repeatably_and_in_fp32(make):
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = False, True
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    make()
+    assert torch.backends.cudnn.deterministic and not torch.backends.cudnn.benchmark
+    assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
 
 
 @pytest.fixture
@@ -136,6 +147,7 @@ def test_a_study_that_trains_its_backbone_runs_and_is_tested(finished_study, mon
         run = finetune(layout, study, clips, variant, 1)
     assert run.result.split_sha256 == frozen.split_sha256
     whole, _ = load_run(layout.run("source", 1))
+    assert (whole.precision, whole.device) == ("fp32", device().type)
     assert (whole.classifiers["crnn"].trainable_parameters
             > frozen.classifiers["crnn"].trainable_parameters + 3_000_000)
     assert (whole.classifiers["linear"].trainable_parameters

@@ -245,7 +245,7 @@ def provenance(run: RunResult) -> str:
     hashes = {"Backbone weights": run.backbone_sha256, "Features": run.features_sha256,
               "Split": run.split_sha256}
     rows = {"Backbone": markdown(run.backbone), "Seed": run.seed,
-            "Precision of training": run.precision,
+            "Precision of training": f"{run.precision}, on {run.device}",
             **{f"{name}, SHA-256": f"`{value}`" for name, value in hashes.items()},
             **{f"{markdown(name)}, version": markdown(value)
                for name, value in run.versions.items()}}

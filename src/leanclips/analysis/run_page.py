@@ -99,6 +99,7 @@ def provenance(run: Run) -> Table:
             ("Backbone weights, SHA-256", result.backbone_sha256),
             ("Features, SHA-256", result.features_sha256),
             ("Split, SHA-256", result.split_sha256), ("Seed", str(result.seed)),
+            ("Precision of training", f"{result.precision}, on {result.device}"),
             *((f"{name}, version", number) for name, number in result.versions.items()))
     return Table("provenance", "What these numbers depend on.", ("What", "Value"), rows,
                  pd.DataFrame(rows, columns=["what", "value"]))

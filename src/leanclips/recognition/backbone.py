@@ -15,7 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from leanclips import study
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256
-from leanclips.recognition.precision import device, precision
+from leanclips.recognition.precision import compute_repeatably, device, precision
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -99,7 +99,7 @@ def load(settings: study.Backbone) -> nn.Module:
     convolutions; the weights are bf16 where the device is fast at that. Raises StudyError for
     weights that do not fit, a frame size that the network does not take, or too little memory.
     """
-    torch.backends.cudnn.deterministic = True
+    compute_repeatably()
     model, size = _folded(whole(settings)), f"{settings.size} × {settings.size} pixels"
     try:
         model = model.to(device(), torch.bfloat16 if precision() == "bf16" else torch.float32,

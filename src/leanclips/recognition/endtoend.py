@@ -7,7 +7,7 @@ from torch.utils.checkpoint import checkpoint
 
 from leanclips.recognition import backbone
 from leanclips.recognition.network import CRNN
-from leanclips.recognition.precision import device
+from leanclips.recognition.precision import compute_repeatably, device
 from leanclips.study import Backbone
 
 FRAMES_AT_ONCE = 7
@@ -25,6 +25,7 @@ class EndToEnd(nn.Module):
 
     def __init__(self, settings: Backbone, crnn: CRNN):
         super().__init__()
+        compute_repeatably()
         self.backbone = backbone.whole(settings).requires_grad_(True)
         self.crnn = crnn
         self.to(device())

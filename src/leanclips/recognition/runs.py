@@ -20,7 +20,7 @@ from leanclips.recognition import backbone
 from leanclips.recognition.endtoend import EndToEnd
 from leanclips.recognition.features import Features, Frames, load_features
 from leanclips.recognition.network import CRNN, MeanLinear, trainable_parameters
-from leanclips.recognition.precision import has_fast_bf16
+from leanclips.recognition.precision import device, has_fast_bf16
 from leanclips.recognition.training import Labelled, Trained, initialized, predict, train
 from leanclips.records import (CLASSIFIERS, EPOCHS, HISTORY, PREDICTIONS, ClassifierResult,
                                EpochScore, RunResult, read_result, versions, write_csv,
@@ -189,6 +189,7 @@ def _record(layout: Layout, study: Study, clips: Sequence[Clip], variant: str, s
         features_sha256=features.sha256,
         backbone=study.backbone.name, backbone_sha256=backbone.weights_sha256(study.backbone),
         precision="bf16" if has_fast_bf16() and not training.frames else "fp32",
+        device=device().type if training.frames else "cpu",
         versions=versions(), command=command(layout, variant, seed),
         classifiers={name: _scores(*pair) for name, pair in trained.items()})
     run = Run(result, _history(trained), predictions(trained, validation, names),
