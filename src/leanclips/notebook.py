@@ -87,7 +87,8 @@ def prepare_results(layout: Layout, study: Study) -> Layout:
         return replace(layout, records_name=layout.published.name)
     runs = (layout.run(variant, seed) / "result.json"
             for variant in study.all_variants for seed in study.finetuning.seeds)
-    views = (layout.views(seed) for seed in study.finetuning.seeds)
+    views = () if study.finetuning.finetune_backbone else (
+        layout.views(seed) for seed in study.finetuning.seeds)
     prepare(layout, *runs, *views, layout.crosstest, layout.report(ORIGINALS))
     return layout
 

@@ -224,6 +224,17 @@ def test_exactly_what_a_notebook_needs_is_brought_up_to_date(finished_study, mon
                       str(layout.pretrain / "result.json")]]
 
 
+@pytest.mark.parametrize("trained", [True, False])
+def test_results_need_no_views_beside_a_trained_backbone(finished_study, monkeypatch, trained):
+    asked = []
+    monkeypatch.setattr(notebook, "run", lambda layout, targets, wait: asked.extend(targets))
+    layout, study, _ = notebook.open_study(str(finished_study.study))
+    study = study.model_copy(update={"finetuning": study.finetuning.model_copy(
+        update={"finetune_backbone": trained})})
+    notebook.prepare_results(layout, study)
+    assert (str(layout.views(1)) in asked) == (not trained) and str(layout.crosstest) in asked
+
+
 def test_published_records_stand_in_for_a_study_that_was_not_run(finished_study):
     layout, study, _ = notebook.open_study(str(finished_study.study))
     layout.work.rename(layout.published)
