@@ -1,5 +1,7 @@
 """A network that trains its backbone sees what the frozen one saw, and learns all the way down."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from leanclips.recognition.features import Frames, read_frames
 from leanclips.recognition.network import CRNN
 from leanclips.recognition.precision import device
 from leanclips.recognition.runs import finetune, load_run
+from leanclips.recognition.training import Labelled, predict
 from leanclips.records import read_csv
 from leanclips.study import Backbone, Network, Sampling, load_study
 from leanclips.workers import run_all
@@ -40,8 +43,9 @@ def test_a_gpu_would_compute_repeatably_and_in_fp32(make):
 
 
 @pytest.fixture
-def frames():
+def frames(monkeypatch):
     """Two clips of ten frames: (2, 10, 64, 64, 3), more than are computed at a time."""
+    monkeypatch.setattr(endtoend, "PIXELS_AT_ONCE", 7 * 64 ** 2)
     return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 10, 64, 64, 3),
                                                               np.uint8))
 
@@ -111,6 +115,25 @@ def test_every_weight_learns_and_published_statistics_stay(network, frames):
             assert torch.equal(value, before[name]) == ("running_" in name or "num_b" in name)
     norms = [layer for layer in network.crnn.modules() if isinstance(layer, _BatchNorm)]
     assert norms and all(layer.training for layer in norms)
+
+
+@pytest.mark.parametrize("size, parts", [(64, [7, 7, 6]), (128, [1] * 20), (256, [1] * 20)])
+def test_larger_frames_are_computed_fewer_at_a_time(network, frames, monkeypatch, size, parts):
+    seen = []
+    monkeypatch.setattr(endtoend, "checkpoint",
+                        lambda _, part, **__: seen.append(len(part)) or torch.zeros(len(part), 1280))
+    network.train()(torch.zeros(2, 10, size, size, 3, dtype=torch.uint8))
+    assert seen == parts
+
+
+def test_predictions_decode_a_few_clips_at_a_time(network, frames, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Frames, "__getitem__", lambda self, chosen: asked.append(
+        len(self.paths[chosen])) or frames[:1].repeat(asked[-1], 1, 1, 1, 1)[:, :1])
+    ids = tuple("abcdefghi")
+    clips = Frames(tuple(map(Path, ids)), Sampling(), 64)
+    scores = predict(network, Labelled(ids, torch.zeros(9, 1, 1280), torch.zeros(9), clips))
+    assert scores.shape == (9, 3) and asked == [4, 4, 1]
 
 
 @pytest.mark.parametrize("name, size, features", [("googlenet", 64, 1024),

@@ -10,7 +10,7 @@ from leanclips.recognition.network import CRNN
 from leanclips.recognition.precision import compute_repeatably, device
 from leanclips.study import Backbone
 
-FRAMES_AT_ONCE = 7
+PIXELS_AT_ONCE = 7 * 224 ** 2
 
 
 class EndToEnd(nn.Module):
@@ -40,8 +40,9 @@ class EndToEnd(nn.Module):
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
         # Frames go to the device first: checkpoint repeats the random numbers (the masks of
         # dropout and drop-connect) of the devices that it sees, and no others.
+        few = max(PIXELS_AT_ONCE // (clips.shape[2] * clips.shape[3]), 1)
         parts = [checkpoint(self._seen, part.to(device()), use_reentrant=False)
-                 for part in clips.flatten(0, 1).split(FRAMES_AT_ONCE)]
+                 for part in clips.flatten(0, 1).split(few)]
         return self.crnn(torch.cat(parts).unflatten(0, clips.shape[:2])).cpu()
 
     def _seen(self, frames: torch.Tensor) -> torch.Tensor:
