@@ -135,6 +135,16 @@ def test_an_unknown_variant_is_told_with_the_known_ones(tiny_study, leanclips, v
                                          "use one of", "optimized, constant")
 
 
+@pytest.mark.parametrize("options, told", [(["--drift"], 1), (["--max-drift", 1], 1), ([], 0)])
+def test_measuring_drift_in_fp32_is_told_once(tmp_path, leanclips, monkeypatch, options, told):
+    from leanclips.recognition import precision
+
+    monkeypatch.setattr(precision, "has_fast_bf16", lambda: False)
+    (tmp_path / "notes.txt").touch()
+    _, _, err = leanclips("optimize", tmp_path, tmp_path / "small", *options)
+    assert err.count("features are computed in fp32, more slowly") == told
+
+
 @pytest.mark.parametrize("arguments, parts", [
     (["render"], ["the study is not synthetic", "--clips"]),
     (["features", "source"], ["a-001.mp4", "is missing", "run the study again"]),

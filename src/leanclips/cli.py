@@ -202,7 +202,9 @@ def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip 
     network = None
     if drift or max_drift is not None:
         from leanclips.recognition.drift import FeatureDrift
+        from leanclips.recognition.precision import note_slow_precision
 
+        note_slow_precision()
         network = FeatureDrift()
     done = optimize_tree(source, destination, Goal(target, metric, display_height, max_drift),
                          _jobs(jobs), codec, network)

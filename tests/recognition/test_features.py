@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from leanclips.clips import Role, load_clips, of_role
 from leanclips.errors import StudyError
-from leanclips.recognition import backbone, features
+from leanclips.recognition import backbone, features, precision
 from leanclips.recognition.features import (Task, clip_features, frame_indices, frame_places,
                                             load_features, make_features, read_frames)
 from leanclips.records import read_csv
@@ -163,6 +163,17 @@ def test_two_processes_at_once_compute_the_same(task):
 def opened(finished_study):
     """Layout, settings and clips of a finished study."""
     return finished_study, load_study(finished_study.study), load_clips(finished_study)
+
+
+@pytest.mark.parametrize("variant, fast, told", [("source", False, 1), ("optimized", False, 0),
+                                                 ("source", True, 0)])
+def test_a_cpu_without_bf16_is_told_once_in_a_run(opened, monkeypatch, capsys, variant, fast, told):
+    monkeypatch.setattr(precision, "has_fast_bf16", lambda: fast)
+    monkeypatch.setattr(features, "run_all", lambda function, tasks, *_: read_csv(
+        layout.feature_index(study.backbone.name, variant))["key"])
+    layout, study, clips = opened
+    make_features(layout, study, clips, variant, 1)
+    assert capsys.readouterr().err.count("features are computed in fp32, more slowly") == told
 
 
 def test_a_changed_clip_alone_is_computed_again(opened, make_clip):

@@ -5,7 +5,6 @@ changed clip is computed anew, an unchanged one never is, and two processes may 
 """
 
 import io
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from leanclips.errors import StudyError
 from leanclips.files import file_sha256, key, write_bytes
 from leanclips.layout import Layout
 from leanclips.recognition import backbone
-from leanclips.recognition.precision import device, has_fast_bf16, keep_freed_memory
+from leanclips.recognition.precision import device, keep_freed_memory, note_slow_precision
 from leanclips.records import read_csv, write_csv
 from leanclips.study import SOURCE, Backbone, Sampling, Study
 from leanclips.workers import cores, run_all, run_each
@@ -226,13 +225,12 @@ def make_features(layout: Layout, study: Study, clips: Sequence[Clip], variant: 
         Role.PRETRAIN: study.backbone.for_pretraining}
     tasks = [Task(layout.made_clip(variant, clip.id), layout, seen[clip.role], study.sampling)
              for clip in chosen]
+    if variant == SOURCE:  # once per run: it is the first
+        note_slow_precision()
     work = f"features of {variant}"
     if device().type == "cuda":
         keys = features_by_gpu(tasks, jobs, work)
     else:
-        if not has_fast_bf16():
-            print("This CPU has no AVX512-BF16 or AMX: features are computed in fp32, more slowly.",
-                  file=sys.stderr)
         keys = run_all(clip_features, tasks, jobs, work)
     table = pd.DataFrame({"clip": [clip.id for clip in chosen], "key": keys})
     if variant != SOURCE:

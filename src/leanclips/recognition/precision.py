@@ -30,6 +30,13 @@ def precision() -> str:
     return "bf16" if fast else "fp32"
 
 
+def note_slow_precision() -> None:
+    """Tell a person whose CPU has no fast bf16 what to expect."""
+    if device().type == "cpu" and not has_fast_bf16():
+        print("This CPU has no AVX512-BF16 or AMX: features are computed in fp32, more slowly.",
+              file=sys.stderr, flush=True)
+
+
 def compute_repeatably() -> None:
     """Let a GPU give the same numbers each time, in the precision that the records name.
 
