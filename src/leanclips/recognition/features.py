@@ -121,10 +121,15 @@ def cached_model(settings: Backbone) -> nn.Module:
 
 @dataclass(frozen=True)
 class Task:
+    """A clip to compute. The backbone's fingerprint comes along: to find it, a worker that only
+    decodes would start the GPU.
+    """
+
     path: Path
     layout: Layout
     backbone: Backbone
     sampling: Sampling
+    fingerprint: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -154,8 +159,7 @@ def clip_features(task: Task) -> str:
 
 def to_compute(task: Task) -> tuple[str, Seen | None]:
     """The key of the clip's features, and what to compute them from unless they are cached."""
-    name = key(file_sha256(task.path), task.sampling.model_dump(),
-               backbone.fingerprint(task.backbone))
+    name = key(file_sha256(task.path), task.sampling.model_dump(), task.fingerprint)
     if is_whole(task.layout.feature(task.backbone.name, name)):
         return name, None
     return name, seen(task.path, task.sampling, task.backbone.size)
@@ -221,10 +225,11 @@ def make_features(layout: Layout, study: Study, clips: Sequence[Clip], variant: 
     """Stage features: the index of a variant names each clip and the key of its features."""
     backbone.weights_file(study.backbone)  # a missing file is one clear message, here
     chosen = clips if variant == SOURCE else of_role(clips, Role.TARGET, Role.HELDOUT)
-    seen = {role: study.backbone.for_target for role in Role} | {
+    through = {role: study.backbone.for_target for role in Role} | {
         Role.PRETRAIN: study.backbone.for_pretraining}
-    tasks = [Task(layout.made_clip(variant, clip.id), layout, seen[clip.role], study.sampling)
-             for clip in chosen]
+    prints = {role: tuple(backbone.fingerprint(one)) for role, one in through.items()}
+    tasks = [Task(layout.made_clip(variant, clip.id), layout, through[clip.role], study.sampling,
+                  prints[clip.role]) for clip in chosen]
     if variant == SOURCE:  # once per run: it is the first
         note_slow_precision()
     work = f"features of {variant}"
