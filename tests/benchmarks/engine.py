@@ -23,7 +23,7 @@ from common import show
 from torchvision import models
 
 from leanclips.recognition import backbone
-from leanclips.recognition.features import cached_model, read_frames, seen
+from leanclips.recognition.features import features_of, read_frames
 from leanclips.recognition.network import CRNN
 from leanclips.recognition.precision import has_fast_bf16, keep_freed_memory
 from leanclips.recognition.training import Mixed, step
@@ -48,12 +48,6 @@ def plain_frames(model: torch.nn.Module, clips: Sequence[Path]) -> float:
     return time.perf_counter() - start
 
 
-def one_clip(clip: Path, settings: Backbone) -> np.ndarray:
-    """What the features stage does for a clip that is not cached, less writing it."""
-    made = seen(clip, Sampling(frames=FRAMES), settings.size)
-    return backbone.features(cached_model(settings), made.frames)[made.places]
-
-
 def ours(settings: Backbone, clips: Sequence[Path], few: int) -> float:
     """Seconds for the clips beyond `few`: the start of the workers, the same for any number of
     clips, cancels out.
@@ -61,7 +55,8 @@ def ours(settings: Backbone, clips: Sequence[Path], few: int) -> float:
     seconds = []
     for part in (clips[:few], clips):
         start = time.perf_counter()
-        run_all(partial(one_clip, settings=settings), part, cores(), settings.name)
+        run_all(partial(features_of, sampling=Sampling(frames=FRAMES), settings=settings), part,
+                cores(), settings.name)
         seconds.append(time.perf_counter() - start)
     return seconds[1] - seconds[0]
 

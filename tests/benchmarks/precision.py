@@ -22,7 +22,7 @@ from common import show
 from leanclips.clips import Clip, Role, classes, load_clips, of_role
 from leanclips.layout import Layout
 from leanclips.recognition import backbone, runs
-from leanclips.recognition.features import (Features, cached_model, load_features, save, seen)
+from leanclips.recognition.features import Features, features_of, load_features, save
 from leanclips.recognition.runs import divided, fit, labelled, predictions
 from leanclips.records import CLASSIFIERS, read_csv
 from leanclips.splits import group_split
@@ -34,10 +34,8 @@ HERE = Path(__file__).parent
 
 def features_in_fp32(clip: Clip, layout: Layout, study: Study, folder: Path) -> None:
     backbone.precision = lambda: "fp32"  # in a process of its own
-    settings = study.backbone.for_target
-    made = seen(layout.made_clip(SOURCE, clip.id), study.sampling, settings.size)
-    save(folder / f"{clip.id}.npy",
-         backbone.features(cached_model(settings), made.frames)[made.places])
+    save(folder / f"{clip.id}.npy", features_of(layout.made_clip(SOURCE, clip.id), study.sampling,
+                                                study.backbone.for_target))
 
 
 def run_in_fp32(seed: int, layout: Layout, study: Study, clips: Sequence[Clip],

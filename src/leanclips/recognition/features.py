@@ -149,6 +149,12 @@ def seen(path: Path, sampling: Sampling, size: int) -> Seen:
     return Seen(frames[different], places)
 
 
+def features_of(path: Path, sampling: Sampling, settings: Backbone) -> np.ndarray:
+    """A clip's features (frames, features), fp32, kept nowhere."""
+    clip = seen(path, sampling, settings.size)
+    return backbone.features(cached_model(settings), clip.frames)[clip.places]
+
+
 def clip_features(task: Task) -> str:
     """Compute the clip's features unless they are cached; return their key."""
     name, missing = to_compute(task)
