@@ -41,6 +41,7 @@ def features_in_fp32(clip: Clip, layout: Layout, study: Study, folder: Path) -> 
 def run_in_fp32(seed: int, layout: Layout, study: Study, clips: Sequence[Clip],
                 folder: Path) -> pd.DataFrame:
     """What the classifiers of a seed take the held-out clips for."""
+    torch.set_num_threads(1)  # what is told after training, too
     runs.has_fast_bf16 = lambda: False
     chosen, heldout = of_role(clips, Role.TARGET), of_role(clips, Role.HELDOUT)
     names = classes(clips, Role.TARGET)
@@ -92,7 +93,6 @@ def main() -> None:
         folder = Path(name)
         shared = {"layout": layout, "study": study, "folder": folder}
         run_all(partial(features_in_fp32, **shared), chosen, cores(), "features in fp32")
-        torch.set_num_threads(1)
         found = pd.concat(run_all(partial(run_in_fp32, clips=clips, **shared),
                                   study.finetuning.seeds, cores(), "runs in fp32"))
         apart = distances(layout, study, chosen, folder)
