@@ -33,7 +33,8 @@ class Sampling(Strict):
     """Which frames of a clip the network sees.
 
     `uniform`: `frames` frames spread over the clip; `first`: the first ones;
-    `every`: every `step`-th one. A shorter clip repeats its last frame.
+    `every`: every `step`-th one. Where a clip is too short, `uniform` repeats frames all along
+    it, `first` and `every` the last one.
     """
 
     frames: int = Field(28, ge=2, le=512)
