@@ -58,7 +58,7 @@ def in_fp32(clips: Sequence[Clip], folder: Path) -> Features:
 
 
 def compared(fp32: pd.DataFrame, bf16: pd.DataFrame) -> pd.DataFrame:
-    """Mean accuracies, their difference seed by seed, and how far seeds differ anyway."""
+    """Mean accuracies, their difference, and how far seeds differ in it and anyway."""
     index = ["classifier", "seed", "clip"]
     both = fp32.merge(bf16, on=index, suffixes=("_fp32", "_bf16")).set_index(index)
     told = pd.DataFrame({
@@ -69,7 +69,8 @@ def compared(fp32: pd.DataFrame, bf16: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame([
         {"classifier": name, "seeds": len(part), "fp32": part["fp32"].mean(),
          "bf16": part["bf16"].mean(), "difference": (part["bf16"] - part["fp32"]).mean(),
-         "seeds_sd": part["fp32"].std(), "same_answers": part["same"].mean()}
+         "difference_sd": (part["bf16"] - part["fp32"]).std(), "seeds_sd": part["fp32"].std(),
+         "same_answers": part["same"].mean()}
         for name, part in by_run.groupby(level="classifier", sort=False)])
 
 
