@@ -109,6 +109,19 @@ def test_leaked_recordings_are_told_wherever_the_numbers_show(pages, make_record
         assert page.is_dir() or b"leaks recordings" not in page.read_bytes(), page
 
 
+@pytest.mark.parametrize("trained", [True, False])
+def test_what_is_said_of_the_backbone_is_true_of_the_study(pages, make_records, trained):
+    out = pages(load(make_records(
+        backbone={"name": "resnet18", **({"weights": "/where/mine.pth"} if trained else {})},
+        finetuning={"seeds": [1, 2], "finetune_backbone": trained})))
+    shown = {name: (out / name).read_text() for name in ("limits.md", "costs.md", "tiny/network.md")}
+    assert ("trained from the pixels up as it was" in shown["limits.md"]) == trained
+    assert ("an epoch reads no video at all" in shown["costs.md"]) != trained
+    assert ("ImageNet weights" in shown["tiny/network.md"]) != trained
+    assert ("the weights in mine.pth" in shown["tiny/network.md"]) == trained
+    assert "/where" not in shown["tiny/network.md"]
+
+
 def test_a_missing_number_stops_the_book_and_leaves_the_old_pages(pages, make_records):
     layout = make_records()
     out = pages(load(layout))

@@ -19,7 +19,7 @@ from leanclips.analysis.style import Figure
 from leanclips.analysis.tables import Table
 from leanclips.layout import short_name
 from leanclips.records import CLASSIFIERS
-from leanclips.study import SOURCE
+from leanclips.study import SOURCE, weights_path
 
 IN_WORDS = {Verdict.EQUIVALENT: "equivalent within ±{margin} points",
             Verdict.WORSE: "worse", Verdict.BETTER: "better",
@@ -66,6 +66,12 @@ class View:
     @property
     def study(self):
         return self.results.study
+
+    @property
+    def weights(self) -> str:
+        """The backbone's, as prose names them."""
+        path = weights_path(self.study.backbone)
+        return f"the weights in {path.name}" if path else "ImageNet weights"
 
     @property
     def classes(self) -> list[str]:
