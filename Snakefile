@@ -123,6 +123,8 @@ rule finetune:
                  "run.ipynb"),
     params: study.finetuning.model_dump_json(exclude={"seeds"}), study.network.model_dump_json(),
     benchmark: layout.stage_times / "finetune" / "{variant}-{seed}.tsv"
+    # A network that trains its backbone takes the memory of many: one at a time.
+    threads: workflow.cores if study.finetuning.finetune_backbone else 1
     shell: LEANCLIPS + " finetune {layout.study:q} --variant {wildcards.variant} --seed {wildcards.seed}"
 
 

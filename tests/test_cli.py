@@ -136,6 +136,16 @@ def test_an_unknown_variant_is_told_with_the_known_ones(tiny_study, leanclips, v
                                          "use one of", "optimized, constant")
 
 
+@pytest.mark.parametrize("options, told", [(["--drift"], 1), (["--max-drift", 1], 1), ([], 0)])
+def test_measuring_drift_in_fp32_is_told_once(tmp_path, leanclips, monkeypatch, options, told):
+    from leanclips.recognition import precision
+
+    monkeypatch.setattr(precision, "has_fast_bf16", lambda: False)
+    (tmp_path / "notes.txt").touch()
+    _, _, err = leanclips("optimize", tmp_path, tmp_path / "small", *options)
+    assert err.count("features are computed in fp32, more slowly") == told
+
+
 @pytest.mark.parametrize("arguments, parts", [
     (["render"], ["the study is not synthetic", "--clips"]),
     (["features", "source"], ["a-001.mp4", "is missing", "run the study again"]),
@@ -149,6 +159,19 @@ def test_an_unknown_variant_is_told_with_the_known_ones(tiny_study, leanclips, v
 def test_a_stage_before_its_turn_says_so(tiny_study, leanclips, arguments, parts):
     code, _, err = leanclips(arguments[0], tiny_study.study, *arguments[1:])
     assert code == 2 and is_one_sentence(err, *parts)
+
+
+def test_numbers_behind_a_pretraining_that_leaks_say_so(finished_study, leanclips, monkeypatch):
+    monkeypatch.setattr("leanclips.notebook.execute", lambda *_: None)  # its run is there already
+    text = finished_study.settings.read_text()
+    verbs = (["pretrain"], ["finetune", "--variant", "source", "--seed", 1], ["views", "--seed", 1])
+    for split, leaks in (("random", True), ("group", False)):
+        finished_study.settings.write_text(text.replace("pretraining: {",
+                                                        f"pretraining: {{split: {split}, "))
+        for verb in verbs:
+            code, out, _ = leanclips(verb[0], finished_study.study, *verb[1:])
+            assert code == 0 and ("leaks recordings" in out.splitlines()[-1]) == leaks
+        assert ("leaks recordings" in leanclips("check", finished_study.study)[1]) == leaks
 
 
 def test_a_clips_folder_that_is_not_there_is_named(tiny_study, leanclips):

@@ -170,3 +170,24 @@ def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch):
     with pytest.raises(StudyError, match="lock: its file system has no locks .No locks available"):
         with only_one(tmp_path / "lock", tmp_path):
             pass
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from leanclips.files import only_one
+with only_one(Path(sys.argv[1]), "it"):
+    print("held", flush=True)
+    time.sleep(1)
+    Path(sys.argv[1]).with_name("done").touch()
+"""
+
+
+def test_who_waits_for_the_lock_says_so_and_goes_on_when_it_is_free(tmp_path, capsys):
+    lock = tmp_path / "lock"
+    with subprocess.Popen([sys.executable, "-c", HOLD, lock], stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        with only_one(lock, "my study", wait=True):
+            assert (tmp_path / "done").exists() and lock.read_text() == str(os.getpid())
+    assert capsys.readouterr().err == (
+        f"my study: another run is under way here (process {other.pid}); waiting for it.\n")

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from leanclips.analysis import book, results
 from leanclips.files import file_sha256, key, write_text
-from leanclips.layout import Layout
-from leanclips.pipeline import ROOT
+from leanclips.layout import ROOT, Layout
 
 BOOK = ROOT / "book"
 GENERATED = BOOK / "_generated"

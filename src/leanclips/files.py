@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,10 +61,11 @@ def remove_asides(folders: Iterable[Path]) -> None:
 
 
 @contextmanager
-def only_one(lock: Path, what: object) -> Iterator[None]:
+def only_one(lock: Path, what: object, wait: bool = False) -> Iterator[None]:
     """Hold `lock` for one process at a time; the system lets go of it whenever that ends.
 
-    StudyError, naming the other process, where `what` is being worked on already.
+    Where `what` is being worked on already: wait for the other process and say so, or StudyError
+    that names it.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("a+") as file:
@@ -71,8 +73,11 @@ def only_one(lock: Path, what: object) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise StudyError(f"another run is under way here (process {file.read()})", what,
-                             "wait for it, or stop it") from None
+            other = f"another run is under way here (process {file.read()})"
+            if not wait:
+                raise StudyError(other, what, "wait for it, or stop it") from None
+            print(f"{what}: {other}; waiting for it.", file=sys.stderr, flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:
             raise StudyError(f"its file system has no locks ({error.strerror})", lock,
                              "name a folder on another one") from None

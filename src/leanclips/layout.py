@@ -6,6 +6,8 @@ from pathlib import Path
 
 from leanclips.errors import StudyError
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -102,6 +104,12 @@ class Layout:
     @property
     def stage_times(self) -> Path:
         return self.work / "times"
+
+
+def short_name(layout: Layout) -> str:
+    """The study's folder as a command would name it: relative to the top of leanclips if inside."""
+    folder = layout.study.resolve()
+    return folder.relative_to(ROOT).as_posix() if folder.is_relative_to(ROOT) else str(folder)
 
 
 def inside(folder: Path, name: str) -> Path:

@@ -20,12 +20,13 @@ TABLES = ("study.yml", "clips/*/report.csv", "clips/*.control.json", "features/*
 def publish(layout: Layout) -> int:
     """Replace `published` by copies of the records in `work`; return the number of files.
 
-    The study's settings and table are among them: later edits are not of these records. Raises
-    StudyError if the study has not run to its end with the settings as they are.
+    They name the study as one in `data`, wherever it lies on this machine. Its settings and table
+    are among them: later edits are not of these records. Raises StudyError if the study has not
+    run to its end with the settings as they are.
     """
     if not layout.crosstest.is_file():
         raise StudyError("the study has not run to its end", layout.study, "run it first")
-    figure = figures.answer(results.load(layout))
+    folder, figure = layout.study.resolve(), figures.answer(results.load(layout))
     with written_aside(layout.published) as aside:
         aside.mkdir()
         shutil.copyfile(layout.table, aside / layout.table.name)
@@ -33,10 +34,8 @@ def publish(layout: Layout) -> int:
         for path in _records(layout.work):
             copy = aside / path.relative_to(layout.work)
             copy.parent.mkdir(parents=True, exist_ok=True)
-            if path.suffix == ".ipynb":
-                nbformat.write(_plain(path), copy)
-            else:
-                shutil.copyfile(path, copy)
+            content = _plain(path) if path.suffix == ".ipynb" else path.read_bytes()
+            copy.write_bytes(content.replace(str(folder).encode(), f"data/{folder.name}".encode()))
             count += 1
         style.write(figure, aside)  # the README shows it
         shutil.rmtree(layout.published, ignore_errors=True)
@@ -48,11 +47,11 @@ def _records(work: Path) -> Iterator[Path]:
         yield from sorted(work.glob(pattern))
 
 
-def _plain(path: Path) -> nbformat.NotebookNode:
+def _plain(path: Path) -> bytes:
     """An executed notebook without its times and machine paths."""
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
-    return notebook
+    return (nbformat.writes(notebook) + "\n").encode()

@@ -112,8 +112,28 @@ def test_synthetic_numbers_are_marked_on_every_page_that_shows_them(pages, make_
 
 def test_leaked_recordings_are_told_wherever_the_numbers_show(pages, make_records):
     out = pages(load(make_records(leaks=True)))
-    for page in (out / "tiny").rglob("*.md"):
-        assert "random split" in page.read_text(), page
+    marked = [*(out / "tiny").rglob("*.md"), *(out / "tiny").rglob("*.ipynb"),
+              out / "tiny" / "headline.txt",
+              *(out / name for name in ("index.md", "limits.md", "tried.md"))]
+    assert len(marked) > 15
+    for page in marked:
+        assert "leaks recordings" in page.read_text(), page
+    sound = pages(load(make_records("sound")), name="sound")
+    for page in sound.rglob("*"):
+        assert page.is_dir() or b"leaks recordings" not in page.read_bytes(), page
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_what_is_said_of_the_backbone_is_true_of_the_study(pages, make_records, trained):
+    out = pages(load(make_records(
+        backbone={"name": "resnet18", **({"weights": "/where/mine.pth"} if trained else {})},
+        finetuning={"seeds": [1, 2], "finetune_backbone": trained})))
+    shown = {name: (out / name).read_text() for name in ("limits.md", "costs.md", "tiny/network.md")}
+    assert ("trained from the pixels up as it was" in shown["limits.md"]) == trained
+    assert ("an epoch reads no video at all" in shown["costs.md"]) != trained
+    assert ("ImageNet weights" in shown["tiny/network.md"]) != trained
+    assert ("the weights in mine.pth" in shown["tiny/network.md"]) == trained
+    assert "/where" not in shown["tiny/network.md"]
 
 
 def test_a_missing_number_stops_the_book_and_leaves_the_old_pages(pages, make_records):
@@ -172,6 +192,7 @@ def test_a_run_page_shows_the_notebook_and_how_to_make_it_again(pages, results):
     assert code.source.startswith("# not a heading")
     assert [output.output_type for output in code.outputs] == ["stream", "display_data"]
     assert "-p variant optimized -p seed 2" in last.source and "2" * 64 in last.source
+    assert "| Precision of training | fp32, on cpu |" in last.source
 
 
 def test_a_run_without_its_notebook_still_has_its_page(pages, make_records):

@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from leanclips.analysis import epochs
-from leanclips.analysis.formats import (capitalized, classifier_name, duration, megabytes,
-                                        percent, points, thousands)
+from leanclips.analysis.formats import (capitalized, classifier_name, duration, listing,
+                                        megabytes, percent, points, thousands)
 from leanclips.analysis.tables import Table
 
 SETS = {"crops": "J-HMDB crops", "demo": "demo crops, synthetic", "longer": "longer clips"}
@@ -65,13 +65,30 @@ def fastest_features(data: pd.DataFrame) -> list[str]:
 
 
 def within_seed_noise(data: pd.DataFrame) -> str:
-    """Whether bf16 moves the mean accuracy by less than one seed differs from another."""
-    moved = data["difference"].abs()
-    within = (moved < data["seeds_sd"]).all()
-    return (f"Computing in bf16 moves the mean by {points(moved.max()).lstrip('+')} points at most, "
-            f"{'less' if within else 'for one classifier more'} than one seed differs from another. "
-            f"Its features are at a cosine distance of {data['distance_mean'].iloc[0]:.4f} from "
-            f"those in fp32, {data['distance_max'].iloc[0]:.4f} at most.")
+    """Whether bf16 moves the mean accuracy by more than chance does, and how far features move."""
+    distance = (f"Its features are at a cosine distance of {data['distance_mean'].iloc[0]:.4f} "
+                f"from those in fp32, {data['distance_max'].iloc[0]:.4f} at most.")
+    return f"{_moved(data)} {distance}"
+
+
+def _moved(data: pd.DataFrame) -> str:
+    """The paired difference between two standard errors; beside the seeds' own, where the spread
+    of the differences was not measured.
+    """
+    if "difference_sd" not in data:
+        moved = data["difference"].abs()
+        within = (moved < data["seeds_sd"]).all()
+        return (f"Computing in bf16 moves the mean by {points(moved.max()).lstrip('+')} points at "
+                f"most, {'less' if within else 'for one classifier more'} than one seed differs "
+                "from another.")
+    half = 2 * data["difference_sd"] / data["seeds"] ** 0.5
+    told = listing([f"{points(row.difference)} points for the {classifier_name(row.classifier)} "
+                    f"(± two standard errors: {points(row.difference - wide)} to "
+                    f"{points(row.difference + wide)})"
+                    for row, wide in zip(data.itertuples(), half, strict=True)])
+    beyond = (data["difference"].abs() > half).any()
+    return (f"Computing in bf16 moves the mean, seed against seed, by {told}; "
+            f"{'for one classifier that is' if beyond else 'neither is'} more than chance explains.")
 
 
 def fastest_step(data: pd.DataFrame) -> str:

@@ -5,6 +5,7 @@ A sentence that depends on how the numbers fall is made here; all else is in the
 
 import re
 from dataclasses import dataclass
+from shlex import quote
 
 import numpy as np
 
@@ -17,8 +18,9 @@ from leanclips.analysis.statistics import Verdict, least_margin, recordings_need
 from leanclips.analysis.style import Figure
 from leanclips.analysis.tables import Table
 from leanclips.clips import Role, of_role, pretraining_clips
+from leanclips.layout import short_name
 from leanclips.records import CLASSIFIERS
-from leanclips.study import SOURCE
+from leanclips.study import SOURCE, weights_path
 
 TOGETHER = 0.5  # correlation
 IN_WORDS = {Verdict.EQUIVALENT: "equivalent within ±{margin} points",
@@ -58,7 +60,8 @@ class View:
 
     @property
     def folder(self) -> str:
-        return f"data/{self.results.name}"
+        """As a command names it."""
+        return quote(short_name(self.results.layout))
 
     @property
     def about(self) -> str:
@@ -67,6 +70,12 @@ class View:
     @property
     def study(self):
         return self.results.study
+
+    @property
+    def weights(self) -> str:
+        """The backbone's, as prose names them."""
+        path = weights_path(self.study.backbone)
+        return f"the weights in {path.name}" if path else "ImageNet weights"
 
     @property
     def classes(self) -> list[str]:
@@ -154,7 +163,8 @@ class View:
             verdicts = [f"{words} for the {classifier_name(c.classifier)}"
                         for words, c in zip(verdicts, found, strict=True)]
         unsaid = results.synthetic and "synthetic" not in self.title.lower()
-        return (f"On {'synthetic clips, ' if unsaid else ''}\u201c{self.title}\u201d, the "
+        leaks = " whose pretraining leaks recordings," if results.leaks else ""
+        return (f"On {'synthetic clips, ' if unsaid else ''}\u201c{self.title}\u201d,{leaks} the "
                 f"{variant} crops hold "
                 f"{percent(measures.share_of_source(results, variant), 0)} of the source crops' "
                 f"bytes; trained on them instead, accuracy on {len(results.heldout)} held-out "

@@ -20,6 +20,7 @@ from leanclips.datasets import ucf101
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256, write_text
 from leanclips.layout import Layout
+from leanclips.leaks import LEAKS, pretraining_leaks
 from leanclips.progress import progress
 from leanclips.splits import choose_groups, counts_by_class, group_split, pretraining_split
 from leanclips.study import Study, load_study
@@ -116,6 +117,7 @@ def check_study(folder: Path, clips: Path | None = None) -> Report:
     problems = _told(lambda: check_roles(table, layout.table))
     if not problems:
         problems += _split_problems(table, study, layout.table)
+    leaks = not problems and pretraining_leaks(table, study)
     problems += _copies(table, layout.table)
     probes: dict[str, Probe] = {}
 
@@ -128,7 +130,8 @@ def check_study(folder: Path, clips: Path | None = None) -> Report:
     size = sum((root / clip.file).stat().st_size for clip in table if clip.id in probes)
     summary = (*_counts(table), f"{len(probes)} of {len(table)} clips can be read: "
                f"{_duration(seconds)}, {size / 1e6:.1f} MB.")
-    return Report(summary, tuple(_notes(table, study, probes)), tuple(problems))
+    notes = _notes(table, study, probes) + [LEAKS] * leaks
+    return Report(summary, tuple(notes), tuple(problems))
 
 
 def _settings(folder: Path, title: str | None, group_pattern: str | None) -> Study:
