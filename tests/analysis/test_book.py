@@ -62,6 +62,16 @@ def test_a_changed_record_changes_the_prose(pages, make_records):
     assert "worse" in (after / "after" / "headline.txt").read_text()
 
 
+VENDOR = {"variants": {"optimized": {"target": 93}, "vendor": {"folder": "theirs"},
+                       "like-vendor": {"bytes_of": "vendor"}}}
+
+
+def test_another_tools_files_and_a_control_of_their_bytes_are_told(pages, make_records):
+    out = pages(load(make_records(**VENDOR)))
+    shown = (out / "tiny" / "compression.md").read_text()
+    assert "*like-vendor*: CRF 25.5 for every clip. Its worst clip scores 93.2." in shown
+
+
 def test_rendering_twice_gives_equal_bytes(pages, make_records):
     layout = make_records()
     assert all_files(pages(load(layout), name="one")) == all_files(pages(load(layout),
