@@ -272,6 +272,16 @@ def test_a_bad_clip_is_named_and_the_run_goes_on_once_it_is_mended(tiny_study, f
     assert not differing(tiny_study, finished)
 
 
+@pytest.mark.slow
+def test_what_snakemake_itself_has_against_a_run_is_told(tiny_study):
+    done = run(tiny_study, "--until", "/some/path/nothing/makes")
+    assert done.returncode == 2
+    first, *_, last = done.stderr.splitlines()
+    assert first == "MissingRuleException:" and "/some/path/nothing/makes" in done.stderr
+    assert last.startswith(f"leanclips: {tiny_study.study}: the run stopped; see the message above")
+    assert len(done.stderr.splitlines()) <= 4
+
+
 def test_where_the_clips_lie_is_remembered(tmp_path):
     layout = Layout(tmp_path / "study")
     remember_clips(layout, tmp_path)

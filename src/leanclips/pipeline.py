@@ -47,16 +47,30 @@ def run(layout: Layout, jobs: int | None = None, targets: Sequence[str] = ()) ->
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
                    "--directory", str(layout.work), "--cores", str(jobs or cores()),
                    "--nolock", "--rerun-incomplete", "--keep-incomplete",
-                   "--quiet", "all", "--config", f"study={layout.study.resolve()}",
-                   "--", *targets]
+                   "--config", f"study={layout.study.resolve()}"]
         with _children_end_too():
-            code = subprocess.run(command, env=_environment()).returncode
-    if code < 0 or code == 130:
-        raise KeyboardInterrupt
+            code = subprocess.run([*command, "--quiet", "all", "--", *targets],
+                                  env=_environment()).returncode
+        if code < 0 or code == 130:
+            raise KeyboardInterrupt
+        if code:
+            _tell_what_cannot_be_planned(command, targets)
     if code:
         raise StudyError("the run stopped", layout.study,
                          "see the message above; what is finished is kept, so start it again "
                          "when that is mended")
+
+
+def _tell_what_cannot_be_planned(command: list[str], targets: Sequence[str]) -> None:
+    """Snakemake's own errors (a file that no stage makes, say), which a quiet run keeps to itself.
+
+    A dry run meets them again, and no stage that failed: that one has said why itself.
+    """
+    dry = subprocess.run([*command, "--dry-run", "--quiet", "host", "progress", "reason", "rules",
+                          "--", *targets], env=_environment(), stdout=subprocess.PIPE,
+                         stderr=subprocess.STDOUT, text=True)
+    if dry.returncode:
+        print(dry.stdout.split("Building DAG of jobs...\n")[-1].strip(), file=sys.stderr)
 
 
 @contextmanager
