@@ -2,13 +2,15 @@
 #
 # Rules depend on small tables that hold hashes, and on the settings they use (params), never on
 # study.yml itself: editing one setting redoes only what depends on it.
+import os
 from pathlib import Path
 
 from leanclips.clips import load_clips, pretraining_clips
 from leanclips.layout import Layout
+from leanclips.pipeline import RUN_OF
 from leanclips.study import SOURCE, Constant, External, Optimized, load_study
 
-layout = Layout(Path(config["study"]))
+layout = Layout(Path(os.environ[RUN_OF]))  # --config would read it as YAML
 study = load_study(layout.study)
 clips = load_clips(layout)
 backbone = study.backbone.name

@@ -13,6 +13,7 @@ import psutil
 import pytest
 import yaml
 
+from leanclips import pipeline
 from leanclips.errors import StudyError
 from leanclips.layout import Layout
 from leanclips.pipeline import ROOT, remember_clips, short_name
@@ -280,6 +281,20 @@ def test_what_snakemake_itself_has_against_a_run_is_told(tiny_study):
     assert first == "MissingRuleException:" and "/some/path/nothing/makes" in done.stderr
     assert last.startswith(f"leanclips: {tiny_study.study}: the run stopped; see the message above")
     assert len(done.stderr.splitlines()) <= 4
+
+
+@pytest.mark.slow
+def test_a_study_may_lie_in_a_folder_of_any_name(tiny_study):
+    layout = Layout(tiny_study.study.rename(tiny_study.study.with_name("my #4: study")))
+    done = run(layout, "--until", "crop")
+    assert done.returncode == 0, done.stderr
+    assert layout.report("source").exists()
+
+
+def test_a_folder_that_snakemake_would_take_for_a_pattern_is_refused(tiny_study):
+    layout = Layout(tiny_study.study.rename(tiny_study.study.with_name("my {study}")))
+    with pytest.raises(StudyError, match="my {study}: the path holds a brace"):
+        pipeline.run(layout)
 
 
 def test_where_the_clips_lie_is_remembered(tmp_path):

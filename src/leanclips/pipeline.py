@@ -18,6 +18,7 @@ from leanclips.study import load_study
 from leanclips.workers import cores, kill_children
 
 ROOT = Path(__file__).resolve().parents[2]
+RUN_OF = "LEANCLIPS_RUN_OF"  # the study, in a stage's environment
 STAGES = ("render", "crop", "originals", "pretrain", "crosstest")  # the rules without wildcards
 
 
@@ -38,6 +39,9 @@ def run(layout: Layout, jobs: int | None = None, targets: Sequence[str] = ()) ->
     """
     load_study(layout.study)
     load_clips(layout)
+    if {"{", "}"} & set(str(layout.study.resolve())):
+        raise StudyError("the path holds a brace, which marks a wildcard for Snakemake",
+                         layout.study.resolve(), "move the study to a folder without one")
     for target in targets:
         if target not in STAGES and os.sep not in target:
             raise StudyError(f"there is no stage '{target}'", "--until",
@@ -46,28 +50,29 @@ def run(layout: Layout, jobs: int | None = None, targets: Sequence[str] = ()) ->
         _note_machine(layout)
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
                    "--directory", str(layout.work), "--cores", str(jobs or cores()),
-                   "--nolock", "--rerun-incomplete", "--keep-incomplete",
-                   "--config", f"study={layout.study.resolve()}"]
+                   "--nolock", "--rerun-incomplete", "--keep-incomplete"]
+        environment = _environment(layout)
         with _children_end_too():
             code = subprocess.run([*command, "--quiet", "all", "--", *targets],
-                                  env=_environment()).returncode
+                                  env=environment).returncode
         if code < 0 or code == 130:
             raise KeyboardInterrupt
         if code:
-            _tell_what_cannot_be_planned(command, targets)
+            _tell_what_cannot_be_planned([*command, "--dry-run"], targets, environment)
     if code:
         raise StudyError("the run stopped", layout.study,
                          "see the message above; what is finished is kept, so start it again "
                          "when that is mended")
 
 
-def _tell_what_cannot_be_planned(command: list[str], targets: Sequence[str]) -> None:
+def _tell_what_cannot_be_planned(command: list[str], targets: Sequence[str],
+                                 environment: dict[str, str]) -> None:
     """Snakemake's own errors (a file that no stage makes, say), which a quiet run keeps to itself.
 
     A dry run meets them again, and no stage that failed: that one has said why itself.
     """
-    dry = subprocess.run([*command, "--dry-run", "--quiet", "host", "progress", "reason", "rules",
-                          "--", *targets], env=_environment(), stdout=subprocess.PIPE,
+    dry = subprocess.run([*command, "--quiet", "host", "progress", "reason", "rules",
+                          "--", *targets], env=environment, stdout=subprocess.PIPE,
                          stderr=subprocess.STDOUT, text=True)
     if dry.returncode:
         print(dry.stdout.split("Building DAG of jobs...\n")[-1].strip(), file=sys.stderr)
@@ -87,11 +92,13 @@ def _children_end_too() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _environment() -> dict[str, str]:
-    """Children find this environment's programs, whether or not it is activated."""
+def _environment(layout: Layout) -> dict[str, str]:
+    """Children know whose stages they are, and find this environment's programs, whether or not
+    it is activated.
+    """
     programs = str(Path(sys.executable).parent)
     return os.environ | {"PATH": programs + os.pathsep + os.environ.get("PATH", ""),
-                         "PYTHON": sys.executable}
+                         "PYTHON": sys.executable, RUN_OF: str(layout.study.resolve())}
 
 
 def _note_machine(layout: Layout) -> None:
