@@ -81,7 +81,8 @@ rule originals:
 
 rule encode:
     input: parents
-    output: layout.work / "clips" / "{variant,(?!source|originals).*}" / "report.csv"
+    output: layout.work / "clips" / "{variant}" / "report.csv"
+    wildcard_constraints: variant="|".join(study.variants)  # source has a rule of its own
     params: settings_of
     benchmark: layout.stage_times / "encode-{variant}.tsv"
     threads: workflow.cores

@@ -284,6 +284,16 @@ def test_what_snakemake_itself_has_against_a_run_is_told(tiny_study):
 
 
 @pytest.mark.slow
+def test_a_variant_s_name_may_begin_like_that_of_another_stage(tiny_study):
+    settings = yaml.safe_load(tiny_study.settings.read_text())
+    settings["variants"]["source-x"] = {"target": 70}
+    tiny_study.settings.write_text(yaml.safe_dump(settings))
+    done = run(tiny_study, "--until", tiny_study.report("source-x"))
+    assert done.returncode == 0, done.stderr
+    assert tiny_study.report("source-x").exists()
+
+
+@pytest.mark.slow
 def test_a_study_may_lie_in_a_folder_of_any_name(tiny_study):
     layout = Layout(tiny_study.study.rename(tiny_study.study.with_name("my #4: study")))
     done = run(layout, "--until", "crop")
