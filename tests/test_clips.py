@@ -57,6 +57,8 @@ def test_a_table_saved_by_a_spreadsheet_reads_well(tmp_path):
     ("a-1,a/1.mp4,a,g,target,,,1 2,", "roi 'x y side'"),
     ("a-1,a/1.mp4,a,g,target,,,-1 2 32,", "must not be negative"),
     ("a-1,a/1.mp4,a,g,target,,,0 0 8,", "the side at least 16"),
+    ("a-1,a/1, 2.mp4,a,g,target,,,,", "has more cells than the first line"),
+    ('a-1,"a/1.mp4,a,g,target,,,,', "is not readable CSV"),
 ])
 def test_a_bad_row_is_named_by_file_and_line(tmp_path, row, problem):
     path = table(tmp_path, row)
@@ -68,6 +70,7 @@ def test_a_bad_row_is_named_by_file_and_line(tmp_path, row, problem):
 @pytest.mark.parametrize("header, rows, problem", [
     ("id,file,label,group", [], "has no column role"),
     (HEADER + ",size", [], "unknown column 'size'"),
+    (HEADER + ",label", [], "has the column 'label' twice"),
     (HEADER, [], "lists no clip"),
     (HEADER, ["a-1,a/1.mp4,a,g,target,,,,", "a-1,a/2.mp4,a,g,target,,,,"],
      "names the id 'a-1' 2 times"),

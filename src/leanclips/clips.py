@@ -79,7 +79,15 @@ def read_table(path: Path) -> list[Clip]:
         raise StudyError("is missing", path, "make it with 'leanclips new'") from None
     except UnicodeDecodeError:
         raise StudyError("is not UTF-8 text", path, "save it as CSV in UTF-8") from None
-    rows = csv.DictReader(io.StringIO(text))
+    rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        return _clips(rows, path)
+    except csv.Error as problem:
+        raise StudyError(f"is not readable CSV ({problem})", f"{path} line {rows.line_num + 1}",
+                         "close each quotation mark, and double those within a cell") from None
+
+
+def _clips(rows: csv.DictReader, path: Path) -> list[Clip]:
     header = rows.fieldnames or []
     if missing := [name for name in REQUIRED if name not in header]:
         raise StudyError(f"has no column {', '.join(missing)}", path,
@@ -87,6 +95,8 @@ def read_table(path: Path) -> list[Clip]:
     if unknown := [name for name in header if name not in COLUMNS]:
         raise StudyError(f"has an unknown column '{unknown[0]}'", path,
                          f"use only {', '.join(COLUMNS)}")
+    if doubled := [name for name, count in Counter(header).items() if count > 1]:
+        raise StudyError(f"has the column '{doubled[0]}' twice", path, "remove one of them")
     clips = [_clip(row, f"{path} line {rows.line_num}") for row in rows]
     if not clips:
         raise StudyError("lists no clip", path, "add at least one row per clip")
@@ -96,7 +106,10 @@ def read_table(path: Path) -> list[Clip]:
     return clips
 
 
-def _clip(row: dict[str, str | None], where: str) -> Clip:
+def _clip(row: dict[str | None, str | None], where: str) -> Clip:
+    if None in row:
+        raise StudyError("has more cells than the first line", where,
+                         "put a text that holds a comma in quotation marks")
     cells = {name: (row.get(name) or "").strip() for name in COLUMNS}
     for name in REQUIRED:
         if not cells[name]:
