@@ -167,8 +167,20 @@ def test_scanning_uses_the_group_pattern_and_names_what_does_not_match(tmp_path)
         (tmp_path / "run" / name).write_bytes(b"")
     with pytest.raises(StudyError, match="other.mp4: the name does not match the group pattern"):
         scan_folders(tmp_path, r"(?P<group>.+)_run_")
+    with pytest.raises(StudyError, match="other.mp4: the name does not match the group pattern"):
+        scan_folders(tmp_path, r"((?P<group>.+)_run)?")
     (tmp_path / "run/other.mp4").unlink()
-    assert scan_folders(tmp_path, r"(?P<group>.+)_run_")[0].group == "run/film_a"
+    assert scan_folders(tmp_path, r"(?P<group>.+)_run_")[0].group == "film_a"
+
+
+def test_a_film_with_clips_of_two_classes_is_one_recording_if_the_pattern_says_so(tmp_path):
+    for name in ("run/film_a_1.mp4", "sit/film_a_2.mp4"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"")
+    first, second = scan_folders(tmp_path, r"(?P<group>.+)_\d")
+    assert first.group == second.group == "film_a"
+    first, second = scan_folders(tmp_path, None)
+    assert (first.group, second.group) == ("run/film_a", "sit/film_a")
 
 
 def test_scanning_a_folder_without_clips_is_told(tmp_path):

@@ -225,9 +225,9 @@ def load_clips(layout: Layout) -> list[Clip]:
 def scan_folders(root: Path, group_pattern: str | None) -> list[Clip]:
     """Clips of a class-per-folder tree, all of role target, without frames or hashes.
 
-    The group is the part `(?P<group>…)` of `group_pattern` in the file's name, else the file's
-    name less a trailing number (`street_03.mp4` belongs to `street`), else the name itself.
-    Raises StudyError when there are no class folders or a name does not match.
+    The group is the part `(?P<group>…)` of `group_pattern` in the file's name, whatever the
+    class: a film may hold clips of several. Without a pattern it is the file's name less a
+    trailing number, within the class (`run/street_03.mp4` belongs to `run/street`). Raises StudyError when there are no class folders or a name does not match.
     """
     if not root.is_dir():
         raise StudyError("there is no such folder", root, "name the folder that holds the clips")
@@ -244,7 +244,8 @@ def scan_folders(root: Path, group_pattern: str | None) -> list[Clip]:
         label = file.parts[0]
         name = slug(label)  # Two classes may share it: "Rope Jump" and "rope_jump".
         counters[name] += 1
-        group = f"{label}/{group_of(file.stem, group_pattern, path)}"
+        group = group_of(file.stem, group_pattern, path)
+        group = group if group_pattern else f"{label}/{group}"
         clip_id = f"{name}-{counters[name]:03d}"
         clips.append(Clip(clip_id, file.as_posix(), label, group, Role.TARGET))
     return clips
@@ -255,7 +256,7 @@ def group_of(stem: str, pattern: str | None, where: Path) -> str:
     if pattern is None:
         return re.sub(r"[\s._-]*\(?\d+\)?$", "", stem) or stem
     match = re.search(pattern, stem)
-    if match is None:
+    if match is None or not match["group"]:
         raise StudyError(f"the name does not match the group pattern {pattern}", where,
                          "correct the pattern, or rename the clip")
     return match["group"]

@@ -25,6 +25,7 @@ from leanclips.study import Study, load_study
 from leanclips.workers import cores
 
 SPLIT_SEED = 0
+SPLITS_TRIED = 20
 FEW_CLIPS = 20
 SETTINGS = """\
 title: {title}
@@ -152,6 +153,8 @@ def _roles(scanned: list[Clip], root: Path, fraction: float, pretrain: set[str])
             raise StudyError(f"the class '{label}' has only {len(groups)} recording(s) and needs "
                              "3: to train on, to validate on and to hold out", root,
                              "add clips, or tell recordings apart by --group-pattern")
+    if len({clip.group for clip in target}) < sum(map(len, sizes.values())):
+        return with_roles(scanned, _heldout_of_spanning(target, root, fraction), pretrain)
     wanted = counts_by_class({label: groups.total() for label, groups in sizes.items()}, fraction)
     rng = np.random.default_rng(SPLIT_SEED)
     heldout: set[str] = set()
@@ -160,6 +163,26 @@ def _roles(scanned: list[Clip], root: Path, fraction: float, pretrain: set[str])
         others = {name: size for name, size in groups.items() if name != stays}
         heldout |= choose_groups(others, wanted[label], rng)
     return with_roles(scanned, {clip.id for clip in target if clip.group in heldout}, pretrain)
+
+
+def _heldout_of_spanning(target: list[Clip], root: Path, fraction: float) -> set[str]:
+    """Ids to hold out where recordings hold clips of several classes: a recording is held out
+    for all of them, and each class keeps two.
+    """
+    for seed in range(SPLIT_SEED, SPLIT_SEED + SPLITS_TRIED):
+        try:
+            heldout = group_split(target, fraction, seed)
+        except StudyError:
+            continue
+        kept: dict[str, set[str]] = defaultdict(set)
+        for clip in target:
+            if clip.id not in heldout:
+                kept[clip.label].add(clip.group)
+        if all(len(groups) > 1 for groups in kept.values()):
+            return heldout
+    raise StudyError("no choice of recordings to hold out leaves each class two of its own: too "
+                     "many recordings hold clips of several classes", root,
+                     "add recordings, or tell them apart by another --group-pattern")
 
 
 def _measured(table: list[Clip], root: Path) -> list[Clip]:
