@@ -3,13 +3,15 @@
 # Rules depend on small tables that hold hashes, and on the settings they use (params), never on
 # study.yml itself (but for the last, which keeps it): editing one setting redoes only what depends
 # on it.
+import os
 from pathlib import Path
 
 from leanclips.clips import load_clips, pretraining_clips
 from leanclips.layout import Layout
+from leanclips.pipeline import RUN_OF
 from leanclips.study import SOURCE, Constant, External, Optimized, load_study
 
-layout = Layout(Path(config["study"]))
+layout = Layout(Path(os.environ[RUN_OF]))  # --config would read it as YAML
 study = load_study(layout.study)
 clips = load_clips(layout)
 backbone = study.backbone.name
@@ -86,7 +88,8 @@ rule originals:
 
 rule encode:
     input: parents
-    output: layout.work / "clips" / "{variant,(?!source|originals).*}" / "report.csv"
+    output: layout.work / "clips" / "{variant}" / "report.csv"
+    wildcard_constraints: variant="|".join(study.variants)  # source has a rule of its own
     params: settings_of
     benchmark: layout.stage_times / "encode-{variant}.tsv"
     threads: workflow.cores

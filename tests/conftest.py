@@ -104,7 +104,6 @@ def jhmdb_clips(shared_clips: Path) -> Path:
 TINY = """\
 title: Tiny
 clips: {clips}
-group_pattern: (?P<group>.+)_
 variants:
   optimized: {{target: 80}}
   constant: {{bytes_of: optimized}}

@@ -57,6 +57,8 @@ def test_a_table_saved_by_a_spreadsheet_reads_well(tmp_path):
     ("a-1,a/1.mp4,a,g,target,,,1 2,", "roi 'x y side'"),
     ("a-1,a/1.mp4,a,g,target,,,-1 2 32,", "must not be negative"),
     ("a-1,a/1.mp4,a,g,target,,,0 0 8,", "the side at least 16"),
+    ("a-1,a/1, 2.mp4,a,g,target,,,,", "has more cells than the first line"),
+    ('a-1,"a/1.mp4,a,g,target,,,,', "is not readable CSV"),
 ])
 def test_a_bad_row_is_named_by_file_and_line(tmp_path, row, problem):
     path = table(tmp_path, row)
@@ -68,6 +70,7 @@ def test_a_bad_row_is_named_by_file_and_line(tmp_path, row, problem):
 @pytest.mark.parametrize("header, rows, problem", [
     ("id,file,label,group", [], "has no column role"),
     (HEADER + ",size", [], "unknown column 'size'"),
+    (HEADER + ",label", [], "has the column 'label' twice"),
     (HEADER, [], "lists no clip"),
     (HEADER, ["a-1,a/1.mp4,a,g,target,,,,", "a-1,a/2.mp4,a,g,target,,,,"],
      "names the id 'a-1' 2 times"),
@@ -164,8 +167,20 @@ def test_scanning_uses_the_group_pattern_and_names_what_does_not_match(tmp_path)
         (tmp_path / "run" / name).write_bytes(b"")
     with pytest.raises(StudyError, match="other.mp4: the name does not match the group pattern"):
         scan_folders(tmp_path, r"(?P<group>.+)_run_")
+    with pytest.raises(StudyError, match="other.mp4: the name does not match the group pattern"):
+        scan_folders(tmp_path, r"((?P<group>.+)_run)?")
     (tmp_path / "run/other.mp4").unlink()
-    assert scan_folders(tmp_path, r"(?P<group>.+)_run_")[0].group == "run/film_a"
+    assert scan_folders(tmp_path, r"(?P<group>.+)_run_")[0].group == "film_a"
+
+
+def test_a_film_with_clips_of_two_classes_is_one_recording_if_the_pattern_says_so(tmp_path):
+    for name in ("run/film_a_1.mp4", "sit/film_a_2.mp4"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"")
+    first, second = scan_folders(tmp_path, r"(?P<group>.+)_\d")
+    assert first.group == second.group == "film_a"
+    first, second = scan_folders(tmp_path, None)
+    assert (first.group, second.group) == ("run/film_a", "sit/film_a")
 
 
 def test_scanning_a_folder_without_clips_is_told(tmp_path):

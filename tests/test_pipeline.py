@@ -14,7 +14,7 @@ import psutil
 import pytest
 import yaml
 
-from leanclips import notebook
+from leanclips import notebook, pipeline
 from leanclips.errors import StudyError
 from leanclips.layout import ROOT, Layout
 from leanclips.pipeline import remember_clips
@@ -311,6 +311,40 @@ def test_a_bad_clip_is_named_and_the_run_goes_on_once_it_is_mended(tiny_study, f
     clip.write_bytes(good)
     assert run(tiny_study, "--until", "crop").returncode == 0
     assert not differing(tiny_study, finished)
+
+
+@pytest.mark.slow
+def test_what_snakemake_itself_has_against_a_run_is_told(tiny_study):
+    done = run(tiny_study, "--until", "/some/path/nothing/makes")
+    assert done.returncode == 2
+    first, *_, last = done.stderr.splitlines()
+    assert first == "MissingRuleException:" and "/some/path/nothing/makes" in done.stderr
+    assert last.startswith(f"leanclips: {tiny_study.study}: the run stopped; see the message above")
+    assert len(done.stderr.splitlines()) <= 4
+
+
+@pytest.mark.slow
+def test_a_variant_s_name_may_begin_like_that_of_another_stage(tiny_study):
+    settings = yaml.safe_load(tiny_study.settings.read_text())
+    settings["variants"]["source-x"] = {"target": 70}
+    tiny_study.settings.write_text(yaml.safe_dump(settings))
+    done = run(tiny_study, "--until", tiny_study.report("source-x"))
+    assert done.returncode == 0, done.stderr
+    assert tiny_study.report("source-x").exists()
+
+
+@pytest.mark.slow
+def test_a_study_may_lie_in_a_folder_of_any_name(tiny_study):
+    layout = Layout(tiny_study.study.rename(tiny_study.study.with_name("my #4: study")))
+    done = run(layout, "--until", "crop")
+    assert done.returncode == 0, done.stderr
+    assert layout.report("source").exists()
+
+
+def test_a_folder_that_snakemake_would_take_for_a_pattern_is_refused(tiny_study):
+    layout = Layout(tiny_study.study.rename(tiny_study.study.with_name("my {study}")))
+    with pytest.raises(StudyError, match="my {study}: the path holds a brace"):
+        pipeline.run(layout)
 
 
 def test_where_the_clips_lie_is_remembered(tmp_path):

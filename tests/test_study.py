@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from leanclips.errors import StudyError
-from leanclips.study import Constant, Optimized, Study, load_study
+from leanclips.layout import Layout
+from leanclips.study import TAKEN, Constant, Optimized, Study, load_study
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,6 +42,8 @@ def test_a_title_is_enough_and_the_defaults_are_the_case_study_s(tmp_path):
     ("title: a\nmargin: 5\n", "margin: .* less than 1"),
     ("title: a\nvariants: {Best: {target: 93}}\n", "variant name 'Best'"),
     ("title: a\nvariants: {source: {target: 93}}\n", "variant name 'source'"),
+    ("title: a\nvariants: {rendered: {target: 93}}\n", "variant name 'rendered'"),
+    ("title: a\nvariants: {views: {target: 93}}\n", "variant name 'views' .* none of source, "),
     ("title: a\nvariants: {../x: {target: 93}}\n", "variant name '../x'"),
     ("title: a\nvariants: {constant: {bytes_of: best}}\n", "bytes_of must name an optimized"),
     ("title: a\nvariants: {best: {target: 193}}\n", "variants.best.target: .* 100"),
@@ -54,6 +57,15 @@ def test_a_bad_study_is_told_by_file_and_setting(tmp_path, text, problem):
         load_study(study_yml(tmp_path, text))
     assert str(error.value).startswith(f"{tmp_path / 'study.yml'}: ")
     assert "\n" not in str(error.value)
+
+
+def test_no_variant_s_folder_is_another_thing_s():
+    layout = Layout(Path("data"))
+    others = {layout.report("originals").parent, layout.rendered, layout.pretrain,
+              layout.views(1).parent}
+    for name in TAKEN:
+        others -= {layout.report(name).parent, layout.run(name, 1).parent}
+    assert not others
 
 
 def test_a_folder_without_a_study_is_told(tmp_path):

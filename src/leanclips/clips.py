@@ -79,7 +79,15 @@ def read_table(path: Path) -> list[Clip]:
         raise StudyError("is missing", path, "make it with 'leanclips new'") from None
     except UnicodeDecodeError:
         raise StudyError("is not UTF-8 text", path, "save it as CSV in UTF-8") from None
-    rows = csv.DictReader(io.StringIO(text))
+    rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        return _clips(rows, path)
+    except csv.Error as problem:
+        raise StudyError(f"is not readable CSV ({problem})", f"{path} line {rows.line_num + 1}",
+                         "close each quotation mark, and double those within a cell") from None
+
+
+def _clips(rows: csv.DictReader, path: Path) -> list[Clip]:
     header = rows.fieldnames or []
     if missing := [name for name in REQUIRED if name not in header]:
         raise StudyError(f"has no column {', '.join(missing)}", path,
@@ -87,6 +95,8 @@ def read_table(path: Path) -> list[Clip]:
     if unknown := [name for name in header if name not in COLUMNS]:
         raise StudyError(f"has an unknown column '{unknown[0]}'", path,
                          f"use only {', '.join(COLUMNS)}")
+    if doubled := [name for name, count in Counter(header).items() if count > 1]:
+        raise StudyError(f"has the column '{doubled[0]}' twice", path, "remove one of them")
     clips = [_clip(row, f"{path} line {rows.line_num}") for row in rows]
     if not clips:
         raise StudyError("lists no clip", path, "add at least one row per clip")
@@ -96,7 +106,10 @@ def read_table(path: Path) -> list[Clip]:
     return clips
 
 
-def _clip(row: dict[str, str | None], where: str) -> Clip:
+def _clip(row: dict[str | None, str | None], where: str) -> Clip:
+    if None in row:
+        raise StudyError("has more cells than the first line", where,
+                         "put a text that holds a comma in quotation marks")
     cells = {name: (row.get(name) or "").strip() for name in COLUMNS}
     for name in REQUIRED:
         if not cells[name]:
@@ -212,9 +225,9 @@ def load_clips(layout: Layout) -> list[Clip]:
 def scan_folders(root: Path, group_pattern: str | None) -> list[Clip]:
     """Clips of a class-per-folder tree, all of role target, without frames or hashes.
 
-    The group is the part `(?P<group>…)` of `group_pattern` in the file's name, else the file's
-    name less a trailing number (`street_03.mp4` belongs to `street`), else the name itself.
-    Raises StudyError when there are no class folders or a name does not match.
+    The group is the part `(?P<group>…)` of `group_pattern` in the file's name, whatever the
+    class: a film may hold clips of several. Without a pattern it is the file's name less a
+    trailing number, within the class (`run/street_03.mp4` belongs to `run/street`). Raises StudyError when there are no class folders or a name does not match.
     """
     if not root.is_dir():
         raise StudyError("there is no such folder", root, "name the folder that holds the clips")
@@ -231,7 +244,8 @@ def scan_folders(root: Path, group_pattern: str | None) -> list[Clip]:
         label = file.parts[0]
         name = slug(label)  # Two classes may share it: "Rope Jump" and "rope_jump".
         counters[name] += 1
-        group = f"{label}/{group_of(file.stem, group_pattern, path)}"
+        group = group_of(file.stem, group_pattern, path)
+        group = group if group_pattern else f"{label}/{group}"
         clip_id = f"{name}-{counters[name]:03d}"
         clips.append(Clip(clip_id, file.as_posix(), label, group, Role.TARGET))
     return clips
@@ -242,7 +256,7 @@ def group_of(stem: str, pattern: str | None, where: Path) -> str:
     if pattern is None:
         return re.sub(r"[\s._-]*\(?\d+\)?$", "", stem) or stem
     match = re.search(pattern, stem)
-    if match is None:
+    if match is None or not match["group"]:
         raise StudyError(f"the name does not match the group pattern {pattern}", where,
                          "correct the pattern, or rename the clip")
     return match["group"]

@@ -40,6 +40,9 @@ def run(layout: Layout, jobs: int | None = None, targets: Sequence[str] = (),
     """
     load_study(layout.study)
     load_clips(layout)
+    if {"{", "}"} & set(str(layout.study.resolve())):
+        raise StudyError("the path holds a brace, which marks a wildcard for Snakemake",
+                         layout.study.resolve(), "move the study to a folder without one")
     for target in targets:
         if target not in STAGES and os.sep not in target:
             raise StudyError(f"there is no stage '{target}'", "--until",
@@ -48,17 +51,32 @@ def run(layout: Layout, jobs: int | None = None, targets: Sequence[str] = (),
         _note_machine(layout)
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
                    "--directory", str(layout.work), "--cores", str(jobs or cores()),
-                   "--nolock", "--rerun-incomplete", "--keep-incomplete",
-                   "--quiet", "all", "--config", f"study={layout.study.resolve()}",
-                   "--", *targets]
+                   "--nolock", "--rerun-incomplete", "--keep-incomplete"]
+        environment = _environment(layout)
         with _children_end_too():
-            code = subprocess.run(command, env=_environment(layout)).returncode
-    if code < 0 or code == 130:
-        raise KeyboardInterrupt
+            code = subprocess.run([*command, "--quiet", "all", "--", *targets],
+                                  env=environment).returncode
+        if code < 0 or code == 130:
+            raise KeyboardInterrupt
+        if code:
+            _tell_what_cannot_be_planned([*command, "--dry-run"], targets, environment)
     if code:
         raise StudyError("the run stopped", layout.study,
                          "see the message above; what is finished is kept, so start it again "
                          "when that is mended")
+
+
+def _tell_what_cannot_be_planned(command: list[str], targets: Sequence[str],
+                                 environment: dict[str, str]) -> None:
+    """Snakemake's own errors (a file that no stage makes, say), which a quiet run keeps to itself.
+
+    A dry run meets them again, and no stage that failed: that one has said why itself.
+    """
+    dry = subprocess.run([*command, "--quiet", "host", "progress", "reason", "rules",
+                          "--", *targets], env=environment, stdout=subprocess.PIPE,
+                         stderr=subprocess.STDOUT, text=True)
+    if dry.returncode:
+        print(dry.stdout.split("Building DAG of jobs...\n")[-1].strip(), file=sys.stderr)
 
 
 @contextmanager

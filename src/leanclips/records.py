@@ -35,6 +35,11 @@ TREE_REPORT = ("file", "delivered", "seconds", "frames", "width", "height", "fps
                "bytes_out", "crf", "quality", "quality_mean", "chroma", "windows", "drift",
                "encodes", "reason", "detail", "sha256_in", "sha256")
 
+# What stays text even where it looks like a number: the clip 001 of the class 7.
+TEXT_COLUMNS = {"clip": str, "label": str, "predicted": str, "variant": str, "tested_on": str,
+                "classifier": str, "role": str, "reason": str, "sha256": str, "key": str,
+                "detail": str, "probes": str}
+
 
 class Record(BaseModel):
     """Written once, read by the analysis."""
@@ -111,6 +116,6 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
 def read_csv(path: Path) -> pd.DataFrame:
     """Read a table; StudyError where it is missing."""
     try:
-        return pd.read_csv(path, keep_default_na=False, na_values=[""])
+        return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=TEXT_COLUMNS)
     except FileNotFoundError:
         raise StudyError("the table is not there yet", path, "run the study first") from None

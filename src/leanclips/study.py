@@ -12,6 +12,8 @@ from leanclips.errors import StudyError
 
 SOURCE = "source"
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+# Folders beside those of the variants (layout.py).
+TAKEN = (SOURCE, "originals", "rendered", "pretrain", "views")
 
 
 class Strict(BaseModel):
@@ -163,9 +165,9 @@ class Study(Strict):
     @model_validator(mode="after")
     def variants_fit(self) -> "Study":
         for name, variant in self.variants.items():
-            if not NAME.fullmatch(name) or name in (SOURCE, "originals", "pretrain"):
+            if not NAME.fullmatch(name) or name in TAKEN:
                 raise ValueError(f"variant name '{name}' must be lower-case letters, digits and "
-                                 "dashes, and not source, originals or pretrain")
+                                 f"dashes, and none of {', '.join(TAKEN)}")
             if isinstance(variant, Constant) and not isinstance(
                     self.variants.get(variant.bytes_of), Optimized | External):
                 raise ValueError(f"variant '{name}': bytes_of must name an optimized variant or "

@@ -17,8 +17,10 @@ from leanclips.layout import Layout
 from leanclips.study import load_study
 
 CLASSES = ("jump", "walk")
-SHARE = {"source": 1.0, "optimized": 0.25, "constant": 0.26, "originals": 0.7}
-REASON = {"source": "crop", "constant": "constant"}
+SHARE = {"source": 1.0, "optimized": 0.25, "constant": 0.26, "originals": 0.7,
+         "vendor": 0.4, "like-vendor": 0.4}
+REASON = {"source": "crop", "constant": "constant", "like-vendor": "constant",
+          "vendor": "external"}
 
 
 def table_of_clips() -> list[Clip]:
@@ -41,6 +43,8 @@ def report(clips: list[Clip], variant: str) -> pd.DataFrame:
         reason = REASON.get(variant, "optimized")
         if variant == "source":
             crf = quality = None
+        elif variant == "vendor":  # measured, but who knows how it was encoded
+            crf = None
         elif reason == "optimized" and place == 0:
             after, crf, quality, reason = before, None, 100.0, "no-gain"
         rows.append((clip.id, str(clip.role), clip.label, 1.5, 45, 240, 240, 30.0, before, after,

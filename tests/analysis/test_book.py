@@ -74,6 +74,16 @@ def test_what_pairing_did_is_told_as_it_was(pages, make_records):
                                                (seed == 2) == (variant == "source"))
 
 
+VENDOR = {"variants": {"optimized": {"target": 93}, "vendor": {"folder": "theirs"},
+                       "like-vendor": {"bytes_of": "vendor"}}}
+
+
+def test_another_tools_files_and_a_control_of_their_bytes_are_told(pages, make_records):
+    out = pages(load(make_records(**VENDOR)))
+    shown = (out / "tiny" / "compression.md").read_text()
+    assert "*like-vendor*: CRF 25.5 for every clip. Its worst clip scores 93.2." in shown
+
+
 def test_rendering_twice_gives_equal_bytes(pages, make_records):
     layout = make_records()
     assert all_files(pages(load(layout), name="one")) == all_files(pages(load(layout),

@@ -86,5 +86,5 @@ def test_records_that_are_not_this_studys_are_an_error(make_records):
     with pytest.raises(StudyError, match="views: the predictions are not those of this study"):
         load(layout)
     path.unlink()
-    with pytest.raises(StudyError, match="seed-02.csv: the table is missing; run the study again"):
+    with pytest.raises(StudyError, match="seed-02.csv: the table is not there yet; run the study"):
         load(layout)

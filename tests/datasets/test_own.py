@@ -90,6 +90,26 @@ def test_title_and_pattern_survive_yaml(clips, tmp_path):
     assert (settings.title, settings.group_pattern) == ("Mine: a 'study' # 1 ü", pattern)
 
 
+def test_a_recording_is_held_out_for_all_its_classes(tmp_path, make_clip):
+    for number, label in enumerate(LABELS):
+        for group in range(4):
+            make_clip(tmp_path / "clips" / label / f"film{group}_1.mp4", seed=10 * number + group)
+    new_study(tmp_path / "mine", tmp_path / "clips", group_pattern=r"(?P<group>.+)_\d")
+    table = load_clips(Layout(tmp_path / "mine"))
+    heldout = {clip.group for clip in of_role(table, Role.HELDOUT)}
+    assert len(heldout) == 1 and len(of_role(table, Role.HELDOUT)) == 2
+    assert check_study(tmp_path / "mine").problems == ()
+
+
+def test_recordings_that_span_too_many_classes_are_told(tmp_path, make_clip):
+    """Four films, each class in another three: one left out of a class leaves another too few."""
+    for name in ("a/x_1", "a/y_1", "a/z_1", "b/x_1", "b/y_1", "b/w_1", "c/x_1", "c/z_1", "c/w_1",
+                 "d/y_1", "d/z_1", "d/w_1"):
+        make_clip(tmp_path / "clips" / f"{name}.mp4", "text")
+    with pytest.raises(StudyError, match="no choice of recordings to hold out leaves each class"):
+        new_study(tmp_path / "mine", tmp_path / "clips", group_pattern=r"(?P<group>.+)_\d")
+
+
 def test_rois_beside_the_clips_are_taken(clips, tmp_path):
     (clips / "rois.csv").write_text("file,x,y,side\nrun/gym_1.mp4,8,0,48\n")
     new_study(tmp_path / "mine", clips)

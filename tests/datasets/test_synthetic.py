@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leanclips.datasets import synthetic
+from leanclips.errors import StudyError
 
 KEYS = {"id", "file", "label", "group", "role", "frames", "fps", "roi"}
 
@@ -101,5 +102,11 @@ def test_render_writes_the_same_bytes_twice(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("clip", ["flying-001", "running", "running-", "running-x"])
 def test_unknown_ids_are_refused(clip: str) -> None:
-    with pytest.raises(ValueError, match="not the id"):
+    with pytest.raises(StudyError, match="is not the id of a rendered clip"):
         synthetic.scene_of(clip, seed=0)
+
+
+def test_a_clip_that_ffmpeg_cannot_write_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "gone" / "a.mp4"
+    with pytest.raises(StudyError, match="a.mp4: FFmpeg cannot write the clip .*No such file"):
+        synthetic.render("running-000", path, seed=0)

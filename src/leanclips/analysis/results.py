@@ -16,12 +16,8 @@ from leanclips.layout import Layout
 from leanclips.study import SOURCE, Constant, Optimized, Study, load_study
 
 ORIGINALS = "originals"
-PRETRAIN = "pretrain"
 RUN_AGAIN = "run the study again ('make study STUDY=…'); it redoes only what is missing"
 SHOWN_ONLY = ("title", "about", "margin", "clips")
-TEXT_COLUMNS = {"clip": str, "label": str, "predicted": str, "variant": str, "tested_on": str,
-                "classifier": str, "role": str, "reason": str, "sha256": str,
-                "detail": str, "probes": str}
 
 
 @dataclass(frozen=True)
@@ -160,11 +156,9 @@ def controls(study: Study) -> dict[str, str]:
 
 
 def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """A record table; ids and labels stay text even where they look like numbers."""
+    """A record table, with all its columns."""
     try:
-        table = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=TEXT_COLUMNS)
-    except FileNotFoundError:
-        raise StudyError("the table is missing", path, RUN_AGAIN) from None
+        table = records.read_csv(path)
     except (ValueError, UnicodeDecodeError) as error:
         raise StudyError(f"is not a readable table ({error})", path,
                          f"delete it and {RUN_AGAIN}") from None

@@ -220,12 +220,14 @@ class View:
         return lines
 
     def _control_quality(self, name: str, optimized: str) -> str:
-        report, target = self.results.report(name), targets(self.study)[optimized]
+        report, target = self.results.report(name), targets(self.study).get(optimized)
+        told = (f"*{name}*: CRF {known(report['crf'].median()):g} for every clip. Its worst clip "
+                f"scores {known(report['quality'].min()):.1f}")
+        if target is None:  # another tool's files: there is no target to fall short of
+            return f"{told}."
         below = int((report["quality"] < target).sum())
-        return (f"*{name}*: CRF {known(report['crf'].median()):g} for every clip. Its worst clip "
-                f"scores {known(report['quality'].min()):.1f}; {below} of "
-                f"{several(len(report), 'clip')} lie below the target of {target:g} that "
-                f"*{optimized}* holds for each clip it re-encodes.")
+        return (f"{told}; {below} of {several(len(report), 'clip')} lie below the target of "
+                f"{target:g} that *{optimized}* holds for each clip it re-encodes.")
 
     @property
     def cross_sentences(self) -> list[str]:

@@ -1,32 +1,30 @@
 """Studies of your own clips: make one from a folder, and tell what is wrong before it runs."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import yaml
 from pydantic import ValidationError
 
 from leanclips.analysis.statistics import least_margin, recordings_needed
 from leanclips.clips import (Clip, Role, check_roles, classes, clips_root, of_role,
-                             pretraining_clips, read_table, scan_folders, verify_file, with_roles,
-                             write_table)
+                             pretraining_clips, read_table, scan_folders, verify_file, write_table)
 from leanclips.compression.probe import Probe, probe
 from leanclips.datasets import ucf101
+from leanclips.datasets.holdout import hold_out
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256, write_text
 from leanclips.layout import Layout
 from leanclips.leaks import LEAKS, pretraining_leaks
 from leanclips.progress import progress
-from leanclips.splits import choose_groups, counts_by_class, group_split, pretraining_split
+from leanclips.splits import group_split, pretraining_split
 from leanclips.study import Study, load_study
 from leanclips.workers import cores
 
-SPLIT_SEED = 0
 FEW_CLIPS = 20
 SETTINGS = """\
 title: {title}
@@ -88,7 +86,7 @@ def new_study(folder: Path, clips: Path, *, group_pattern: str | None = None,
         table = ucf101.paper_table(clips, pattern)
     else:
         scanned = scan_folders(clips, pattern)
-        table = ucf101.with_rois(_roles(scanned, clips, heldout, set(pretrain)),
+        table = ucf101.with_rois(hold_out(scanned, clips, heldout, set(pretrain)),
                                  clips / "rois.csv")
     check_roles(table, clips)
     table = _measured(table, clips)
@@ -140,30 +138,6 @@ def _settings(folder: Path, title: str | None, group_pattern: str | None) -> Stu
     except ValidationError as error:
         raise StudyError(f"the group pattern {error.errors()[0]['msg']}", group_pattern,
                          "give one like '(?P<group>.+)_[0-9]+'") from None
-
-
-def _roles(scanned: list[Clip], root: Path, fraction: float, pretrain: set[str]) -> list[Clip]:
-    """Hold out whole recordings of each target class, leaving at least two to train on."""
-    if unknown := pretrain - {clip.label for clip in scanned}:
-        raise StudyError(f"holds no class '{min(unknown)}' to pretrain on", root,
-                         f"name some of {', '.join(sorted({clip.label for clip in scanned}))}")
-    target = [clip for clip in scanned if clip.label not in pretrain]
-    sizes: dict[str, Counter[str]] = defaultdict(Counter)
-    for clip in target:
-        sizes[clip.label][clip.group] += 1
-    for label, groups in sorted(sizes.items()):
-        if len(groups) < 3:
-            raise StudyError(f"the class '{label}' has only {len(groups)} recording(s) and needs "
-                             "3: to train on, to validate on and to hold out", root,
-                             "add clips, or tell recordings apart by --group-pattern")
-    wanted = counts_by_class({label: groups.total() for label, groups in sizes.items()}, fraction)
-    rng = np.random.default_rng(SPLIT_SEED)
-    heldout: set[str] = set()
-    for label, groups in sorted(sizes.items()):
-        stays = max(sorted(groups), key=lambda name: groups[name])
-        others = {name: size for name, size in groups.items() if name != stays}
-        heldout |= choose_groups(others, wanted[label], rng)
-    return with_roles(scanned, {clip.id for clip in target if clip.group in heldout}, pretrain)
 
 
 def _measured(table: list[Clip], root: Path) -> list[Clip]:

@@ -21,6 +21,7 @@ from numpy.random import Generator
 from leanclips.datasets import synthetic_figure as figure
 from leanclips.datasets.synthetic_motion import pose_at
 from leanclips.datasets.synthetic_scene import place
+from leanclips.errors import StudyError
 
 TARGET_CLASSES: tuple[str, ...] = ("running", "martial_arts", "dancing", "rope_jumping")
 PRETRAIN_CLASSES: tuple[str, ...] = ("walking", "waving", "squatting", "jumping_jacks")
@@ -59,9 +60,11 @@ class _Actor:
 
 def scene_of(clip: str | Mapping[str, Any], *, seed: int) -> Scene:
     """The scene of a clip id such as 'running-007', or of a table row."""
-    label, _, number = (clip if isinstance(clip, str) else clip["id"]).rpartition("-")
+    name = clip if isinstance(clip, str) else clip["id"]
+    label, _, number = name.rpartition("-")
     if label not in _LABELS or not number.isdigit():
-        raise ValueError(f"not the id of a rendered clip: {clip!r}")
+        raise StudyError("is not the id of a rendered clip", name,
+                         f"use one like {_LABELS[0]}-007, of {', '.join(_LABELS)}")
     block, take = divmod(int(number), TAKES)
     return Scene(label, block * len(_LABELS) + _LABELS.index(label), take, seed)
 
@@ -153,7 +156,9 @@ def render(row: str | Mapping[str, Any], path: Path, *, seed: int) -> None:
     try:
         done = subprocess.run(command, input=video, stderr=subprocess.PIPE)
         if done.returncode:
-            raise RuntimeError(f"ffmpeg failed on {path.name}: {done.stderr.decode()[-500:]}")
+            reason = " ".join(done.stderr.decode(errors="replace")[-500:].split())
+            raise StudyError(f"FFmpeg cannot write the clip ({reason or done.returncode})", path,
+                             "see to that, and run the same command again")
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
