@@ -52,6 +52,11 @@ def test_a_variant_keeps_its_colour_whichever_others_are_shown():
     assert len(set(colours.values())) == 3
 
 
+@pytest.mark.parametrize("margin, shown", [(0.05, "±5 points"), (0.004, "±0.4 points")])
+def test_a_margin_is_told_as_it_is(make_records, margin, shown):
+    assert shown in figures.differences(load(make_records(margin=margin))).caption
+
+
 def test_alt_text_of_the_confusions_names_the_worst_or_says_there_is_none(make_records):
     never = load(make_records("never", right=lambda *_: True))
     assert "No clip is mistaken" in figures.confusion(never).alt

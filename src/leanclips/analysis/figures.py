@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from leanclips.analysis import measures
 from leanclips.analysis.case_study import CASE_STUDY
 from leanclips.analysis.formats import (capitalized, change, classifier_name, listing, percent,
-                                        points, spread)
+                                        spread, within)
 from leanclips.analysis.results import Results
 from leanclips.analysis.statistics import Spread
 from leanclips.analysis.statistics import spread as spread_of
@@ -159,7 +159,7 @@ def differences(results: Results) -> Figure:
     return Figure(
         "differences", "Held-out accuracy less that of training on the source, same seeds and "
         "clips. Thick line: 90% interval; thin: 95%; band: the margin of "
-        f"±{points(results.study.margin, 0).lstrip('+')} points. A thick line inside the band: "
+        f"±{within(results.study.margin)} points. A thick line inside the band: "
         "equivalent.", f"Paired differences in points with 90% intervals. {told}.",
         measures.as_table(found), lambda theme: _draw_differences(results, found, theme))
 
