@@ -70,7 +70,7 @@ def answer(results: Results) -> Figure:
     return Figure(
         "answer", "Size of the clips against accuracy on held-out clips of the same kind. Small "
         f"marks: each of {results.seed_count}; large: their mean with its 95% interval; dashed: "
-        f"chance ({percent(1 / len(results.classes), 0)}). Variants of equal size are set side "
+        f"chance ({percent(measures.chance(results), 0)}). Variants of equal size are set side "
         "by side.",
         "Accuracy on held-out clips. " + "; ".join(told) + ".",
         pd.concat([means.assign(seed="mean"), dots]),
@@ -95,7 +95,7 @@ def _draw_answer(results: Results, means: pd.DataFrame, dots: pd.DataFrame,
                         yerr=[[row.accuracy - row.low95], [row.high95 - row.accuracy]],
                         color=colour[variant], markeredgecolor=theme.page, elinewidth=2,
                         label=variant)
-        ax.axhline(1 / len(results.classes), color=theme.ink, linewidth=1, linestyle="--")
+        ax.axhline(measures.chance(results), color=theme.ink, linewidth=1, linestyle="--")
         ax.set(title=title(classifier), xlim=(logs.min() - 0.2 * reach, logs.max() + 0.2 * reach))
         ax.xaxis.set_major_locator(FixedLocator(_share_ticks(logs)))
         ax.xaxis.set_minor_locator(NullLocator())

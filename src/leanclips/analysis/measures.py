@@ -66,6 +66,12 @@ def heldout_groups(results: Results) -> list[str]:
     return [clip.group for clip in results.heldout]
 
 
+def chance(results: Results) -> float:
+    """What anybody gets right who has not looked: the share of the largest held-out class."""
+    labels = [clip.label for clip in results.heldout]
+    return max(map(labels.count, labels)) / len(labels)
+
+
 def heldout_accuracy(results: Results, classifier: str, variant: str) -> Estimate:
     """Accuracy on held-out clips of the variant's own kind, last epoch."""
     return estimate(scores(results, classifier, variant, variant), heldout_groups(results))
