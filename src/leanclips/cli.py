@@ -288,7 +288,8 @@ def crosstest(study: StudyFolder, jobs: Jobs = None) -> None:
 
 
 Shown = Annotated[Path | None, typer.Argument(
-    metavar="[STUDY]", help="Your own study, shown beside the published one.")]
+    metavar="[STUDY]", help="Your own study, shown beside the published one. Default: the "
+                               "one shown last.")]
 
 
 @app.command()
