@@ -58,6 +58,24 @@ def test_a_margin_is_told_as_it_is(make_records, margin, shown):
     assert shown in figures.differences(load(make_records(margin=margin))).caption
 
 
+def test_another_tools_files_stand_among_the_qualities(make_records):
+    results = load(make_records(variants={"optimized": {"target": 93},
+                                          "vendor": {"folder": "theirs"}}))
+    figure = compression_figures.quality(results)
+    assert "vendor 93.2 (lowest 93.2)" in figure.alt
+    assert (figure.data["variant"] == "vendor").sum() == len(results.compared)
+
+
+@pytest.mark.filterwarnings("error")
+def test_where_every_clip_kept_its_bytes_the_qualities_are_told_to_be_none(make_records, tmp_path):
+    layout = make_records(variants={"optimized": {"target": 93}})
+    table = pd.read_csv(layout.report("optimized"))
+    table.assign(crf=None, reason="no-gain").to_csv(layout.report("optimized"), index=False)
+    figure = compression_figures.quality(load(layout))
+    assert figure.alt == "Median quality: optimized none re-encoded."
+    style.write(figure, tmp_path)
+
+
 def test_chance_is_the_share_of_the_largest_class(results):
     assert measures.chance(results) == 0.5
     jumps = next(clip for clip in results.heldout if clip.label == "walk")

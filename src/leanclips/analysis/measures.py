@@ -115,12 +115,17 @@ def sizes(results: Results, variant: str) -> Sizes:
     saving = savings(table)
     return Sizes(variant, len(table), int(table["bytes_in"].sum()), int(table["bytes_out"].sum()),
                  float(saving.mean()), float(saving.median()),
-                 int((table["crf"].isna() & (table["reason"] != "external")).sum()),
+                 int(kept(table).sum()),
                  int((table["reason"] == "no-gain").sum()),
                  int((table["reason"] == "target-unreachable").sum()),
                  float(table["encodes"].mean()),
                  float(results.drift[variant].mean()) if variant in (results.drift or {})
                  else None)
+
+
+def kept(table: pd.DataFrame) -> pd.Series:
+    """Which clips were delivered with the bytes they had."""
+    return table["crf"].isna() & (table["reason"] != "external")
 
 
 def savings(table: pd.DataFrame) -> pd.Series:
