@@ -8,7 +8,7 @@ import nbformat
 
 from leanclips.analysis import figures, results, style
 from leanclips.errors import StudyError
-from leanclips.files import written_aside
+from leanclips.files import replaced_folder
 from leanclips.layout import Layout
 
 TABLES = ("clips/*/report.csv", "clips/*.control.json", "features/*/*.csv",
@@ -24,7 +24,7 @@ def publish(layout: Layout) -> int:
     """
     if not layout.crosstest.is_file():
         raise StudyError("the study has not run to its end", layout.study, "run it first")
-    with written_aside(layout.published) as aside:
+    with replaced_folder(layout.published) as aside:
         count = 0
         for path in _records(layout.work):
             copy = aside / path.relative_to(layout.work)
@@ -35,7 +35,6 @@ def publish(layout: Layout) -> int:
                 shutil.copyfile(path, copy)
             count += 1
         style.write(figures.answer(results.load(layout)), aside)  # the README shows it
-        shutil.rmtree(layout.published, ignore_errors=True)
     return count
 
 
