@@ -1,7 +1,8 @@
 # What runs when. How is the stages' business: each rule calls one verb of leanclips.
 #
 # Rules depend on small tables that hold hashes, and on the settings they use (params), never on
-# study.yml itself: editing one setting redoes only what depends on it.
+# study.yml itself (but for the last, which keeps it): editing one setting redoes only what depends
+# on it.
 import os
 from pathlib import Path
 
@@ -49,7 +50,13 @@ wildcard_constraints:
 
 
 rule all:
-    input: runs, views, layout.crosstest, layout.report("originals"),
+    input: layout.ran_with
+
+
+rule ran_with:
+    input: layout.settings, runs, views, layout.crosstest, layout.report("originals"),
+    output: layout.ran_with
+    shell: "cp {input[0]:q} {output:q}"
 
 
 if study.synthetic is not None:
@@ -119,6 +126,8 @@ rule finetune:
                  "run.ipynb"),
     params: study.finetuning.model_dump_json(exclude={"seeds"}), study.network.model_dump_json(),
     benchmark: layout.stage_times / "finetune" / "{variant}-{seed}.tsv"
+    # A network that trains its backbone takes the memory of many: one at a time.
+    threads: workflow.cores if study.finetuning.finetune_backbone else 1
     shell: LEANCLIPS + " finetune {layout.study:q} --variant {wildcards.variant} --seed {wildcards.seed}"
 
 

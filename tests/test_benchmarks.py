@@ -180,4 +180,12 @@ def test_bf16_is_compared_with_fp32_run_by_run_and_clip_by_clip():
     row = load("precision").compared(told(*"aaab"), told(*"abab")).iloc[0]
     assert (row["seeds"], row["fp32"], row["bf16"]) == (2, 0.75, 0.5)
     assert (row["difference"], row["same_answers"]) == (-0.25, 0.75)
-    assert row["seeds_sd"] == pytest.approx(0.125 * 8 ** 0.5)
+    assert row["seeds_sd"] == row["difference_sd"] == pytest.approx(0.125 * 8 ** 0.5)
+
+
+def test_only_clips_that_both_ways_pass_whole_are_timed(tmp_path, make_clip):
+    engine = load("engine")
+    clips = [make_clip(tmp_path / f"{n}.mp4", frames=frames, seed=n)
+             for n, frames in enumerate((12, 28, 30, 28))]
+    assert engine.all_different(clips, 2) == clips[1:3]
+    assert engine.all_different(clips, 9) == clips[1:]

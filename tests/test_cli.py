@@ -1,5 +1,6 @@
 """Whatever a person gets wrong is one sentence that names it and what to do; status 2."""
 
+import json
 import re
 import subprocess
 import sys
@@ -135,6 +136,16 @@ def test_an_unknown_variant_is_told_with_the_known_ones(tiny_study, leanclips, v
                                          "use one of", "optimized, constant")
 
 
+@pytest.mark.parametrize("options, told", [(["--drift"], 1), (["--max-drift", 1], 1), ([], 0)])
+def test_measuring_drift_in_fp32_is_told_once(tmp_path, leanclips, monkeypatch, options, told):
+    from leanclips.recognition import precision
+
+    monkeypatch.setattr(precision, "has_fast_bf16", lambda: False)
+    (tmp_path / "notes.txt").touch()
+    _, _, err = leanclips("optimize", tmp_path, tmp_path / "small", *options)
+    assert err.count("features are computed in fp32, more slowly") == told
+
+
 @pytest.mark.parametrize("arguments, parts", [
     (["render"], ["the study is not synthetic", "--clips"]),
     (["features", "source"], ["a-001.mp4", "is missing", "run the study again"]),
@@ -148,6 +159,19 @@ def test_an_unknown_variant_is_told_with_the_known_ones(tiny_study, leanclips, v
 def test_a_stage_before_its_turn_says_so(tiny_study, leanclips, arguments, parts):
     code, _, err = leanclips(arguments[0], tiny_study.study, *arguments[1:])
     assert code == 2 and is_one_sentence(err, *parts)
+
+
+def test_numbers_behind_a_pretraining_that_leaks_say_so(finished_study, leanclips, monkeypatch):
+    monkeypatch.setattr("leanclips.notebook.execute", lambda *_: None)  # its run is there already
+    text = finished_study.settings.read_text()
+    verbs = (["pretrain"], ["finetune", "--variant", "source", "--seed", 1], ["views", "--seed", 1])
+    for split, leaks in (("random", True), ("group", False)):
+        finished_study.settings.write_text(text.replace("pretraining: {",
+                                                        f"pretraining: {{split: {split}, "))
+        for verb in verbs:
+            code, out, _ = leanclips(verb[0], finished_study.study, *verb[1:])
+            assert code == 0 and ("leaks recordings" in out.splitlines()[-1]) == leaks
+        assert ("leaks recordings" in leanclips("check", finished_study.study)[1]) == leaks
 
 
 def test_a_clips_folder_that_is_not_there_is_named(tiny_study, leanclips):
@@ -198,3 +222,51 @@ def test_a_study_can_be_opened_by_a_relative_path(tiny_study, leanclips, monkeyp
     monkeypatch.chdir(tiny_study.study.parent)
     assert leanclips("crop", "tiny", "--jobs", 2)[0] == 0
     assert len(read_csv(tiny_study.report("source"))) == len(load_clips(tiny_study))
+
+
+@pytest.fixture
+def optimized(tmp_path, ffmpeg, leanclips):
+    """Optimize one small clip with these options: its row of the report, and report.json."""
+    (tmp_path / "in").mkdir()
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=128x96,noise=alls=8", "-frames:v", 20, "-c:v",
+           "libx264", "-crf", 3, "-pix_fmt", "yuv420p", tmp_path / "in" / "clip.mp4")
+
+    def run(*options):
+        code, out, _ = leanclips("optimize", tmp_path / "in", tmp_path / "out", "--jobs", 1,
+                                 *options)
+        assert code == 0 and "1 file (1 " in out
+        return (read_csv(tmp_path / "out" / "report.csv").iloc[0],
+                json.loads((tmp_path / "out" / "report.json").read_text()))
+
+    return run
+
+
+@pytest.mark.parametrize("metric, target", [("ssim", 0.98), ("xpsnr", 40)])
+def test_another_metric_has_a_target_of_its_own(optimized, metric, target):
+    row, whole = optimized("--metric", metric)
+    assert (whole["goal"]["metric"], whole["goal"]["target"]) == (metric, target)
+    assert row["quality"] >= target
+
+
+def test_a_display_height_makes_the_goal_another_one(optimized):
+    own, _ = optimized("--target", 60)
+    shown, whole = optimized("--target", 60, "--display-height", 240)
+    assert whole["goal"]["height"] == 240 and shown["bytes_out"] > own["bytes_out"]
+
+
+def test_the_largest_drift_is_a_gate(optimized):
+    row, whole = optimized("--target", 60, "--max-drift", 0.05)
+    assert whole["goal"]["drift"] == 0.05 and row["drift"] <= 0.05
+    assert "efficientnet-lite2" in whole["features"]
+
+
+@pytest.mark.parametrize("options, said", [
+    (["--metric", "psnr"], "there is no 'psnr'"), (["--codec", "vp9"], "there is no 'vp9'"),
+    (["--target", 101], "not on the scale of vmaf"),
+    (["--target", 99.95], "use a value above 0, at most 99.9"),
+    (["--metric", "xpsnr", "--target", 60], "not on the scale of xpsnr"),
+    (["--metric", "ssim", "--target", 93], "not on the scale of ssim")])
+def test_an_option_that_will_not_do_is_named(tmp_path, make_clip, leanclips, options, said):
+    make_clip(tmp_path / "in" / "clip.mp4")
+    code, _, err = leanclips("optimize", tmp_path / "in", tmp_path / "out", *options)
+    assert code == 2 and is_one_sentence(err, said) and not (tmp_path / "out").exists()

@@ -1,5 +1,6 @@
 """A file is whole or not there, whatever ends the writing."""
 
+import errno
 import fcntl
 import os
 import subprocess
@@ -53,7 +54,9 @@ def test_a_killed_process_leaves_the_old_file_and_a_folder_that_is_found_again(t
     assert path.read_text() == "old"
     left = [name for name in names(path.parent) if name != "file.txt"]
     assert len(left) == 1 and left[0].startswith(".aside-")
-    remove_asides(tmp_path)
+    remove_asides([tmp_path])
+    assert names(path.parent) == sorted(["file.txt", *left])  # another run's, maybe
+    remove_asides([path.parent])
     assert names(path.parent) == ["file.txt"]
 
 
@@ -169,3 +172,34 @@ def test_the_lock_goes_with_the_process_that_held_it(tmp_path):
     with only_one(lock, tmp_path), lock.open() as file:
         with pytest.raises(OSError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch):
+    def none(*arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with pytest.raises(StudyError, match="lock: its file system has no locks .No locks available"):
+        with only_one(tmp_path / "lock", tmp_path):
+            pass
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from leanclips.files import only_one
+with only_one(Path(sys.argv[1]), "it"):
+    print("held", flush=True)
+    time.sleep(1)
+    Path(sys.argv[1]).with_name("done").touch()
+"""
+
+
+def test_who_waits_for_the_lock_says_so_and_goes_on_when_it_is_free(tmp_path, capsys):
+    lock = tmp_path / "lock"
+    with subprocess.Popen([sys.executable, "-c", HOLD, lock], stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        with only_one(lock, "my study", wait=True):
+            assert (tmp_path / "done").exists() and lock.read_text() == str(os.getpid())
+    assert capsys.readouterr().err == (
+        f"my study: another run is under way here (process {other.pid}); waiting for it.\n")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from leanclips.errors import StudyError
-from leanclips.layout import Layout, inside
+from leanclips.layout import ROOT, Layout, inside, short_name
 
 LAYOUT = Layout(Path("data/mine"))
 
@@ -51,3 +51,8 @@ def test_runs_sort_by_their_seeds():
 def test_published_records_lie_as_those_in_work_do():
     published = Layout(Path("data/mine"), "published")
     assert published.crosstest == LAYOUT.published / "runs" / "crosstest.csv"
+
+
+def test_a_study_is_called_by_the_name_a_person_would_type(tmp_path):
+    assert short_name(Layout(ROOT / "data" / "demo")) == "data/demo"
+    assert short_name(Layout(tmp_path)) == str(tmp_path)

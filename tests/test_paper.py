@@ -8,8 +8,7 @@ import torch
 import yaml
 from torchvision import models
 
-from leanclips.layout import Layout
-from leanclips.pipeline import ROOT
+from leanclips.layout import ROOT, Layout
 from leanclips.records import read_csv, read_result
 
 SPORTS = ("Archery", "HandstandPushups")

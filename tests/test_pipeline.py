@@ -1,6 +1,7 @@
 """A study that is stopped, changed or run twice ends in the numbers of an undisturbed run."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,10 +14,12 @@ import psutil
 import pytest
 import yaml
 
-from leanclips import pipeline
+from leanclips import notebook, pipeline
 from leanclips.errors import StudyError
-from leanclips.layout import Layout
-from leanclips.pipeline import ROOT, remember_clips, short_name
+from leanclips.layout import ROOT, Layout
+from leanclips.pipeline import remember_clips
+from leanclips.recognition.features import load_features
+from leanclips.recognition.runs import MODEL
 
 NUMBERS = ("clips/*/*.mp4", "clips/*/report.csv", "clips/*.control.json", "features/**/*.csv",
            "features/**/*.npy", "runs/**/*.json", "runs/**/*.csv", "runs/**/*.safetensors")
@@ -53,8 +56,9 @@ def until(condition, seconds=120):
 
 
 def numbers(layout):
-    """The bytes of every clip, table and record."""
-    return {path.relative_to(layout.work).as_posix(): path.read_bytes()
+    """The bytes of every clip, table and record, wherever the study lies."""
+    place = str(layout.study.resolve()).encode()  # in the command of each run
+    return {path.relative_to(layout.work).as_posix(): path.read_bytes().replace(place, b"STUDY")
             for pattern in NUMBERS for path in layout.work.glob(pattern)}
 
 
@@ -65,10 +69,10 @@ def differing(layout, reference):
 
 
 def changes(layout):
-    """When each file of the study last changed."""
+    """When each file of the study last changed; the kept settings are no result."""
     return {path.relative_to(layout.work).as_posix(): path.stat().st_mtime_ns
             for path in layout.work.rglob("*")
-            if path.is_file() and ".snakemake" not in path.parts and path.name != "run.lock"}
+            if path.is_file() and ".snakemake" not in path.parts and path.name not in ("run.lock", "study.yml")}
 
 
 def redone(before, after):
@@ -167,6 +171,20 @@ def test_a_stage_that_is_not_there_is_told(tiny_study):
     assert done.stderr.startswith("leanclips: --until: there is no stage 'crob'; use render, crop")
 
 
+@pytest.mark.parametrize("trained, threads", [("false", "1"), ("true", "3")])
+def test_runs_that_train_a_backbone_go_one_at_a_time(tiny_study, trained, threads):
+    text = tiny_study.settings.read_text()
+    tiny_study.settings.write_text(text.replace("finetuning: {", "finetuning: {"
+                                                f"finetune_backbone: {trained}, "))
+    plan = subprocess.run([sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile",
+                           "--directory", tiny_study.work, "--cores", "3", "--nolock", "--dry-run",
+                           "--config", f"study={tiny_study.study}"], capture_output=True, text=True)
+    jobs = re.findall(r"^rule (\w+):\n((?: .*\n)+)", plan.stdout, flags=re.MULTILINE)
+    found = [re.search(r"threads: (\d+)|$", job)[1] or "1" for name, job in jobs
+             if name == "finetune"]
+    assert found == [threads] * 6, plan.stdout + plan.stderr
+
+
 @pytest.mark.slow
 def test_of_two_runs_at_once_the_second_gives_way(tiny_study):
     with started(tiny_study, "--until", "crop") as first:
@@ -221,6 +239,13 @@ def test_a_new_seed_trains_its_own_runs_alone(alone):
 
 
 @pytest.mark.slow
+def test_the_settings_of_a_finished_run_are_kept(alone):
+    change(alone, finetuning={"seeds": [1]})
+    assert run(alone).returncode == 0
+    assert alone.ran_with.read_bytes() == alone.settings.read_bytes()
+
+
+@pytest.mark.slow
 def test_another_target_redoes_what_depends_on_it_alone(alone):
     change(alone, finetuning={"seeds": [1]})
     assert run(alone).returncode == 0
@@ -236,6 +261,21 @@ def test_another_target_redoes_what_depends_on_it_alone(alone):
 
 
 @pytest.mark.slow
+def test_a_notebook_never_trains_on_what_was_made_with_other_settings(alone):
+    layout, study, clips = notebook.open_study(str(alone.study))
+    index, pretrained = layout.feature_index(study.backbone.name, "source"), layout.pretrain / MODEL
+    before = changes(alone)
+    notebook.prepare_run(layout, study, clips, "source", 1)
+    assert changes(alone) == before
+    keys, weights = index.read_bytes(), pretrained.read_bytes()
+    change(alone, sampling={"frames": 5})
+    layout, study, clips = notebook.open_study(str(alone.study))
+    notebook.prepare_run(layout, study, clips, "source", 1)
+    assert index.read_bytes() != keys and pretrained.read_bytes() != weights
+    assert load_features(layout, study, "source", clips).values.shape[1] == 5
+
+
+@pytest.mark.slow
 def test_a_notebook_that_fails_stays_to_be_read_and_is_redone_alone(finished_study, finished):
     """Its features are damaged: the run stops, and goes on once they are mended."""
     layout, folder = finished_study, finished_study.run("optimized", 1)
@@ -248,8 +288,8 @@ def test_a_notebook_that_fails_stays_to_be_read_and_is_redone_alone(finished_stu
     failed = folder / "run.failed.ipynb"
     assert done.returncode == 2 and str(failed) in done.stderr
     assert "some features are missing or damaged" in done.stderr
-    notebook = nbformat.read(failed, as_version=4)
-    assert any(output.output_type == "error" for cell in notebook.cells
+    page = nbformat.read(failed, as_version=4)
+    assert any(output.output_type == "error" for cell in page.cells
                for output in cell.get("outputs", []))
     assert not (folder / "result.json").exists() and not list(folder.glob(".aside-*"))
     index.write_text(good)
@@ -314,8 +354,3 @@ def test_where_the_clips_lie_is_remembered(tmp_path):
     assert layout.clips_root_note.read_text().strip() == str(tmp_path)
     with pytest.raises(StudyError, match="nowhere: there is no such folder"):
         remember_clips(layout, tmp_path / "nowhere")
-
-
-def test_a_study_is_called_by_the_name_a_person_would_type(tmp_path):
-    assert short_name(Layout(ROOT / "data" / "demo")) == "data/demo"
-    assert short_name(Layout(tmp_path)) == str(tmp_path)

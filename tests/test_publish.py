@@ -26,18 +26,32 @@ def test_every_record_is_there_as_it_was(finished_study, published):
     assert {"runs/crosstest.csv", "runs/views/seed-01.csv",
             "runs/pretrain/result.json", "clips/source/report.csv",
             "clips/constant.control.json", "runs/optimized/seed-02/predictions.csv",
-            "runs/optimized/seed-02/run.ipynb", "machine.json"} <= names
+            "runs/optimized/seed-02/run.ipynb", "machine.json", "study.yml", "clips.csv"} <= names
     for name in names:
         if not name.endswith(".ipynb"):
-            assert (published / name).read_bytes() == (finished_study.work / name).read_bytes()
+            folder = finished_study.study if name == "clips.csv" else finished_study.work
+            assert (published / name).read_bytes() == (folder / name).read_bytes().replace(
+                str(finished_study.study).encode(), b"data/tiny")
     assert publish(finished_study) == len(names)
+
+
+def test_later_edits_of_a_study_are_not_of_its_published_records(finished_study, published):
+    from leanclips.analysis.results import load
+
+    before = load(Layout(finished_study.study, "published"))
+    settings = finished_study.settings.read_text()
+    finished_study.settings.write_text(settings.replace("target: 80", "target: 60"))
+    finished_study.table.write_text("id\n")
+    after = load(Layout(finished_study.study, "published"))
+    assert after.study == before.study and after.clips == before.clips
 
 
 def test_no_clip_no_weights_and_no_path_of_this_machine_is_there(finished_study, published):
     found = files(published)
     assert {name.rsplit(".", 1)[1] for name in found} <= {"csv", "json", "ipynb", "tsv",
-                                                           "svg"}
+                                                           "svg", "yml"}
     assert "clips-root.txt" not in found
+    found.pop("study.yml")  # what its author wrote
     for name, content in found.items():
         assert str(finished_study.study.parent).encode() not in content, name
 
@@ -80,5 +94,7 @@ def test_published_records_read_as_those_of_work(finished_study, published):
     from leanclips.records import read_result
 
     copy = Layout(finished_study.study, "published")
-    assert read_result(copy.run("source", 1) / "result.json") == read_result(
-        finished_study.run("source", 1) / "result.json")
+    theirs, ours = (read_result(each.run("source", 1) / "result.json")
+                    for each in (copy, finished_study))
+    assert theirs == ours.model_copy(update={"command": theirs.command})
+    assert "-p study data/tiny " in theirs.command

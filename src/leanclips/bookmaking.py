@@ -5,8 +5,7 @@ from pathlib import Path
 
 from leanclips.analysis import book, results
 from leanclips.files import file_sha256, key, write_text
-from leanclips.layout import Layout
-from leanclips.pipeline import ROOT
+from leanclips.layout import ROOT, Layout
 
 BOOK = ROOT / "book"
 GENERATED = BOOK / "_generated"
@@ -56,7 +55,7 @@ def _determining(shown: list[Layout]) -> Iterator[Path]:
     """Every file that the book is made from: records, pages and the code that draws them."""
     for layout in shown:
         for pattern in SHOWN:
-            yield from sorted({*layout.study.glob(pattern)} | {*layout.work.glob(pattern)})
+            yield from sorted({*layout.settings.parent.glob(pattern)} | {*layout.work.glob(pattern)})
     yield from sorted((ROOT / "src" / "leanclips" / "analysis").glob("*.py"))
     yield from sorted((ROOT / "tests" / "benchmarks").glob("*.csv"))
     yield from sorted(path for path in BOOK.rglob("*") if path.is_file() and not

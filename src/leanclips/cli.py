@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from leanclips.errors import StudyError
-from leanclips.layout import Layout, check_variant
+from leanclips.layout import ROOT, Layout, check_variant, short_name
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -34,6 +34,13 @@ def _jobs(jobs: int | None) -> int:
     from leanclips.workers import cores
 
     return jobs or cores()
+
+
+def _leaks(settings, clips) -> str:
+    """What is said beside the numbers of a study whose pretraining leaks recordings."""
+    from leanclips.leaks import pretraining_leaks
+
+    return " (its pretraining leaks recordings)" if pretraining_leaks(clips, settings) else ""
 
 
 @app.command()
@@ -189,13 +196,15 @@ def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip 
         raise StudyError(f"there is no '{codec if metric in METRICS else metric}'", "optimize",
                          f"use --metric {'|'.join(METRICS)} and --codec {'|'.join(CODECS)}")
     target = METRICS[metric].target if target is None else target
-    if not 0 < target < METRICS[metric].highest:
+    if not 0 < target <= METRICS[metric].largest:
         raise StudyError(f"the target {target:g} is not on the scale of {metric}", "--target",
-                         f"use a value above 0 and below {METRICS[metric].highest:g}")
+                         f"use a value above 0, at most {METRICS[metric].largest:g}")
     network = None
     if drift or max_drift is not None:
         from leanclips.recognition.drift import FeatureDrift
+        from leanclips.recognition.precision import note_slow_precision
 
+        note_slow_precision()
         network = FeatureDrift()
     done = optimize_tree(source, destination, Goal(target, metric, display_height, max_drift),
                          _jobs(jobs), codec, network)
@@ -204,6 +213,9 @@ def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip 
     print(f"{several(done.files, 'file')} ({reasons}): {done.bytes_in / 1e6:.1f} MB to "
           f"{done.bytes_out / 1e6:.1f} MB, {saved / max(done.bytes_in, 1):.1%} saved.\n"
           f"The report: {done.report}")
+    if done.left_out:
+        print(f"Left out: {several(len(done.left_out), 'link or special file')}, the first of them "
+              f"{done.left_out[0]}", file=sys.stderr)
 
 
 @app.command()
@@ -229,11 +241,12 @@ def pretrain(study: StudyFolder) -> None:
     """
     from leanclips.recognition.runs import pretrain as train
 
-    done = train(*_open(study))
+    layout, settings, clips = _open(study)
+    done = train(layout, settings, clips)
     if done is not None:
         score = done.result.classifiers["crnn"].last
-        leaks = " (random split: leaks recordings)" if done.result.leaks_recordings else ""
-        print(f"pretraining: {score.validation_accuracy:.1%} of the validation clips right{leaks}")
+        print(f"pretraining: {score.validation_accuracy:.1%} of the validation clips right"
+              f"{_leaks(settings, clips)}")
 
 
 @app.command()
@@ -244,18 +257,19 @@ def finetune(study: StudyFolder,
 
     Example: leanclips finetune data/demo --variant optimized --seed 3
     """
-    from leanclips import notebook, pipeline
+    from leanclips import notebook
     from leanclips.records import read_result
 
-    layout, settings, _ = _open(study)
+    layout, settings, clips = _open(study)
     check_variant(layout, settings.all_variants, variant)
     folder = layout.run(variant, seed).resolve()
-    notebook.execute(pipeline.ROOT / "notebooks" / "finetune.ipynb", folder / "run.ipynb",
-                     {"study": pipeline.short_name(layout), "variant": variant, "seed": seed})
+    notebook.execute(ROOT / "notebooks" / "finetune.ipynb", folder / "run.ipynb",
+                     {"study": short_name(layout), "variant": variant, "seed": seed})
     scores = read_result(folder / "result.json").classifiers
     shown = ", ".join(f"{name} {result.last.validation_accuracy:.1%}"
                       for name, result in scores.items())
-    print(f"finetune {variant}, seed {seed}: validation {shown}", flush=True)
+    print(f"finetune {variant}, seed {seed}: validation {shown}{_leaks(settings, clips)}",
+          flush=True)
 
 
 @app.command()
@@ -269,11 +283,12 @@ def views(study: StudyFolder, seed: Annotated[int, typer.Option(min=0)]) -> None
     """
     from leanclips.recognition.views import train_on_views
 
-    table = train_on_views(*_open(study), seed)
+    layout, settings, clips = _open(study)
+    table = train_on_views(layout, settings, clips, seed)
     crnn = table[(table["epoch"] == "last") & (table["classifier"] == "crnn")]
     right = (crnn["label"] == crnn["predicted"]).groupby(crnn["view"], sort=False).mean()
     shown = ", ".join(f"{view} {share:.1%}" for view, share in right.items())
-    print(f"views, seed {seed}: held-out crnn {shown}", flush=True)
+    print(f"views, seed {seed}: held-out crnn {shown}{_leaks(settings, clips)}", flush=True)
 
 
 @app.command()

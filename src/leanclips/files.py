@@ -5,7 +5,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
@@ -64,26 +65,36 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def remove_asides(folder: Path) -> None:
-    """Remove what a killed process left aside below `folder`."""
-    for aside in folder.rglob(".aside-*"):
-        shutil.rmtree(aside, ignore_errors=True)
+def remove_asides(folders: Iterable[Path]) -> None:
+    """Remove what a killed process left aside in `folders`. Not below them: there another run may
+    be at work.
+    """
+    for folder in set(folders):
+        for aside in folder.glob(".aside-*"):
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 @contextmanager
-def only_one(lock: Path, what: object) -> Iterator[None]:
+def only_one(lock: Path, what: object, wait: bool = False) -> Iterator[None]:
     """Hold `lock` for one process at a time; the system lets go of it whenever that ends.
 
-    StudyError, naming the other process, where `what` is being worked on already.
+    Where `what` is being worked on already: wait for the other process and say so, or StudyError
+    that names it.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             file.seek(0)
-            raise StudyError(f"another run is under way here (process {file.read()})", what,
-                             "wait for it, or stop it") from None
+            other = f"another run is under way here (process {file.read()})"
+            if not wait:
+                raise StudyError(other, what, "wait for it, or stop it") from None
+            print(f"{what}: {other}; waiting for it.", file=sys.stderr, flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            raise StudyError(f"its file system has no locks ({error.strerror})", lock,
+                             "name a folder on another one") from None
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

@@ -6,21 +6,35 @@ from pathlib import Path
 
 from leanclips.errors import StudyError
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 @dataclass(frozen=True)
 class Layout:
-    """Paths below a study's folder; `records` is `work`, or `published` for committed records."""
+    """Paths below a study's folder; `records` is `work`, or `published` for committed records.
+
+    Published records come with the settings and the table that they were made with.
+    """
 
     study: Path
     records_name: str = "work"
 
     @property
     def settings(self) -> Path:
-        return self.study / "study.yml"
+        return self._described / "study.yml"
 
     @property
     def table(self) -> Path:
-        return self.study / "clips.csv"
+        return self._described / "clips.csv"
+
+    @property
+    def _described(self) -> Path:
+        return self.work if self.is_published else self.study
+
+    @property
+    def ran_with(self) -> Path:
+        """The settings of the last run that came to its end."""
+        return self.work / "study.yml"
 
     @property
     def work(self) -> Path:
@@ -29,6 +43,10 @@ class Layout:
     @property
     def published(self) -> Path:
         return self.study / "published"
+
+    @property
+    def is_published(self) -> bool:
+        return self.work == self.published
 
     @property
     def clips_root_note(self) -> Path:
@@ -86,6 +104,12 @@ class Layout:
     @property
     def stage_times(self) -> Path:
         return self.work / "times"
+
+
+def short_name(layout: Layout) -> str:
+    """The study's folder as a command would name it: relative to the top of leanclips if inside."""
+    folder = layout.study.resolve()
+    return folder.relative_to(ROOT).as_posix() if folder.is_relative_to(ROOT) else str(folder)
 
 
 def inside(folder: Path, name: str) -> Path:

@@ -15,8 +15,8 @@ from leanclips.analysis.results import ORIGINALS
 from leanclips.clips import Clip, load_clips, pretraining_clips
 from leanclips.errors import StudyError
 from leanclips.files import written_aside
-from leanclips.layout import Layout, check_variant
-from leanclips.pipeline import ROOT, run
+from leanclips.layout import ROOT, Layout, check_variant
+from leanclips.pipeline import is_stage_of, run
 from leanclips.study import Study, load_study
 from leanclips.workers import kill_children
 
@@ -49,9 +49,12 @@ def _check_known(names: Iterator[str] | list[str], known: tuple[str, ...]) -> No
 
 
 def prepare(layout: Layout, *files: Path) -> None:
-    """Run the study's stages up to `files`, unless these are all there already."""
-    if not all(file.exists() for file in files):
-        run(layout, targets=[str(file.absolute()) for file in files])
+    """Bring `files` up to date by the study's stages, after any other run of it.
+
+    A run's own stages find them so: the run holds the lock, and has made what they start from.
+    """
+    if not is_stage_of(layout):
+        run(layout, targets=[str(file.absolute()) for file in files], wait=True)
 
 
 def prepare_run(layout: Layout, study: Study, clips: list[Clip], variant: str,
@@ -84,7 +87,8 @@ def prepare_results(layout: Layout, study: Study) -> Layout:
         return replace(layout, records_name=layout.published.name)
     runs = (layout.run(variant, seed) / "result.json"
             for variant in study.all_variants for seed in study.finetuning.seeds)
-    views = (layout.views(seed) for seed in study.finetuning.seeds)
+    views = () if study.finetuning.finetune_backbone else (
+        layout.views(seed) for seed in study.finetuning.seeds)
     prepare(layout, *runs, *views, layout.crosstest, layout.report(ORIGINALS))
     return layout
 

@@ -13,11 +13,10 @@ from pathlib import Path
 from leanclips.clips import load_clips
 from leanclips.errors import StudyError
 from leanclips.files import only_one, write_text
-from leanclips.layout import Layout
+from leanclips.layout import ROOT, Layout
 from leanclips.study import load_study
 from leanclips.workers import cores, kill_children
 
-ROOT = Path(__file__).resolve().parents[2]
 RUN_OF = "LEANCLIPS_RUN_OF"  # the study, in a stage's environment
 STAGES = ("render", "crop", "originals", "pretrain", "crosstest")  # the rules without wildcards
 
@@ -31,11 +30,13 @@ def remember_clips(layout: Layout, clips: Path | None) -> None:
     write_text(layout.clips_root_note, f"{clips.resolve()}\n")
 
 
-def run(layout: Layout, jobs: int | None = None, targets: Sequence[str] = ()) -> None:
+def run(layout: Layout, jobs: int | None = None, targets: Sequence[str] = (),
+        wait: bool = False) -> None:
     """Bring the study up to date: do what is missing or out of date, up to `targets`.
 
     `targets` are names of STAGES or files; the default is everything up to the book's pages.
-    Raises StudyError when a stage fails; the stage has said why by then.
+    Raises StudyError when a stage fails (the stage has said why by then), and where another run
+    of the study is under way, unless it is to `wait` for it.
     """
     load_study(layout.study)
     load_clips(layout)
@@ -46,7 +47,7 @@ def run(layout: Layout, jobs: int | None = None, targets: Sequence[str] = ()) ->
         if target not in STAGES and os.sep not in target:
             raise StudyError(f"there is no stage '{target}'", "--until",
                              f"use {', '.join(STAGES)}, or the path of a file that a stage makes")
-    with only_one(layout.work / "run.lock", layout.study):
+    with only_one(layout.work / "run.lock", layout.study, wait):
         _note_machine(layout)
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
                    "--directory", str(layout.work), "--cores", str(jobs or cores()),
@@ -92,6 +93,11 @@ def _children_end_too() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def is_stage_of(layout: Layout) -> bool:
+    """Whether this process is a stage that a run of the study has started."""
+    return os.environ.get(RUN_OF) == str(layout.study.resolve())
+
+
 def _environment(layout: Layout) -> dict[str, str]:
     """Children know whose stages they are, and find this environment's programs, whether or not
     it is activated.
@@ -114,9 +120,3 @@ def _cpu_name() -> str:
         return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
-
-
-def short_name(layout: Layout) -> str:
-    """The study's folder as a command would name it: relative to the top of leanclips if inside."""
-    folder = layout.study.resolve()
-    return folder.relative_to(ROOT).as_posix() if folder.is_relative_to(ROOT) else str(folder)

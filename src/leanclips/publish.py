@@ -11,7 +11,7 @@ from leanclips.errors import StudyError
 from leanclips.files import replaced_folder
 from leanclips.layout import Layout
 
-TABLES = ("clips/*/report.csv", "clips/*.control.json", "features/*/*.csv",
+TABLES = ("study.yml", "clips/*/report.csv", "clips/*.control.json", "features/*/*.csv",
           "runs/crosstest.csv", "runs/views/*.csv", "runs/pretrain/*.json", "runs/pretrain/*.csv",
           "runs/*/seed-*/*.json", "runs/*/seed-*/*.csv", "runs/*/seed-*/run.ipynb",
           "times/**/*.tsv", "machine.json")
@@ -20,21 +20,23 @@ TABLES = ("clips/*/report.csv", "clips/*.control.json", "features/*/*.csv",
 def publish(layout: Layout) -> int:
     """Replace `published` by copies of the records in `work`; return the number of files.
 
-    Raises StudyError if the study has not run to its end.
+    They name the study as one in `data`, wherever it lies on this machine. Its settings and table
+    are among them: later edits are not of these records. Raises StudyError if the study has not
+    run to its end with the settings as they are.
     """
     if not layout.crosstest.is_file():
         raise StudyError("the study has not run to its end", layout.study, "run it first")
+    folder, figure = layout.study.resolve(), figures.answer(results.load(layout))
     with replaced_folder(layout.published) as aside:
-        count = 0
+        shutil.copyfile(layout.table, aside / layout.table.name)
+        count = 1
         for path in _records(layout.work):
             copy = aside / path.relative_to(layout.work)
             copy.parent.mkdir(parents=True, exist_ok=True)
-            if path.suffix == ".ipynb":
-                nbformat.write(_plain(path), copy)
-            else:
-                shutil.copyfile(path, copy)
+            content = _plain(path) if path.suffix == ".ipynb" else path.read_bytes()
+            copy.write_bytes(content.replace(str(folder).encode(), f"data/{folder.name}".encode()))
             count += 1
-        style.write(figures.answer(results.load(layout)), aside)  # the README shows it
+        style.write(figure, aside)  # the README shows it
     return count
 
 
@@ -43,11 +45,11 @@ def _records(work: Path) -> Iterator[Path]:
         yield from sorted(work.glob(pattern))
 
 
-def _plain(path: Path) -> nbformat.NotebookNode:
+def _plain(path: Path) -> bytes:
     """An executed notebook without its times and machine paths."""
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
-    return notebook
+    return (nbformat.writes(notebook) + "\n").encode()

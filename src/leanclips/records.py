@@ -80,6 +80,7 @@ class RunResult(Record):
     backbone: str
     backbone_sha256: str
     precision: str = "fp32"  # of the CRNN's products in training; its weights are fp32
+    device: str = "cpu"  # where the CRNN learned: cuda only together with its backbone
     versions: dict[str, str]
     command: str
     classifiers: dict[str, ClassifierResult]

@@ -35,7 +35,8 @@ class Sampling(Strict):
     """Which frames of a clip the network sees.
 
     `uniform`: `frames` frames spread over the clip; `first`: the first ones;
-    `every`: every `step`-th one. A shorter clip repeats its last frame.
+    `every`: every `step`-th one. Where a clip is too short, `uniform` repeats frames all along
+    it, `first` and `every` the last one.
     """
 
     frames: int = Field(28, ge=2, le=512)
@@ -48,7 +49,7 @@ class Backbone(Strict):
     with the installation) or a torchvision classification model such as `resnet152`.
 
     `weights` is a file (relative to the study's folder) or the name of a torchvision weights
-    enum (`IMAGENET1K_V1`).
+    enum (`IMAGENET1K_V1`); see `weights_path`.
     `size` is the side in pixels that frames are resized to; `target_size` that of target and
     held-out clips, where it is another (the case study fine-tuned at a higher resolution).
     """
@@ -212,14 +213,21 @@ def load_study(folder: Path) -> Study:
                          "correct the setting (src/leanclips/study.py lists them all)") from None
 
 
+def weights_path(backbone: Backbone, folder: Path = Path()) -> Path | None:
+    """The file that `backbone.weights` names, relative to `folder`; None if it names no file.
+
+    A file is what has a suffix or a slash, or is there.
+    """
+    name = backbone.weights or ""
+    path = folder / Path(name).expanduser()
+    return path if Path(name).suffix or "/" in name or path.is_file() else None
+
+
 def _with_whole_paths(study: Study, folder: Path) -> Study:
     """Stages run in several working directories: a weights file gets its whole path here."""
-    weights = study.backbone.weights
-    if weights is None or not Path(weights).suffix:
-        return study
-    whole = str((folder / Path(weights).expanduser()).resolve())
-    return study.model_copy(update={
-        "backbone": study.backbone.model_copy(update={"weights": whole})})
+    path = weights_path(study.backbone, folder)
+    return study if path is None else study.model_copy(update={
+        "backbone": study.backbone.model_copy(update={"weights": str(path.resolve())})})
 
 
 def _first_problem(error: ValidationError) -> str:

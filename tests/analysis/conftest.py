@@ -120,14 +120,14 @@ def make_records(tmp_path: Path) -> Callable[..., Layout]:
              leaks: bool = False, seeds: tuple[int, ...] = (1, 2), pretrain: bool = True,
              right: Callable[..., bool] = mostly_right, **settings: object) -> Layout:
         layout = Layout(tmp_path / "data" / name, kind)
-        layout.study.mkdir(parents=True, exist_ok=True)
+        layout.settings.parent.mkdir(parents=True, exist_ok=True)
         settings = {"title": f"A {name} study", "finetuning": {"seeds": list(seeds)}, **settings}
         if synthetic:
             settings["synthetic"] = {}
         layout.settings.write_text(yaml.safe_dump(settings), encoding="utf-8")
         clips = [c for c in table_of_clips() if pretrain or c.role != Role.PRETRAIN]
         write_table(layout.table, clips)
-        variants = load_study(layout.study).all_variants
+        variants = load_study(layout.settings.parent).all_variants
         for variant in (*variants, "originals"):
             records.write_csv(layout.report(variant), report(clips, variant))
         for variant in variants:

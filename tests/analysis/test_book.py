@@ -56,11 +56,23 @@ def test_a_pages_numbers_are_those_of_the_csv_beside_it(pages, results):
 
 
 def test_a_changed_record_changes_the_prose(pages, make_records):
-    before = pages(load(make_records("before")), name="one")
+    before = pages(load(make_records("before", margin=0.6)), name="one")
+    few = pages(load(make_records("few")), name="few")
     after = pages(load(make_records("after", right=lambda variant, *_: variant != "optimized")),
                   name="two")
     assert "equivalent within" in (before / "before" / "headline.txt").read_text()
+    assert "4 held-out recordings are too few" in (few / "few" / "headline.txt").read_text()
     assert "worse" in (after / "after" / "headline.txt").read_text()
+
+
+def test_what_pairing_did_is_told_as_it_was(pages, make_records):
+    def told(name, right):
+        return (pages(load(make_records(name, seeds=(1, 2, 3), right=right)), name=f"{name}-book")
+                / "comparing.md").read_text()
+
+    assert "is mostly lucky for the other" in told("one", lambda variant, seed, *_: seed == 2)
+    assert "need not be for the other" in told("two", lambda variant, seed, *_:
+                                               (seed == 2) == (variant == "source"))
 
 
 VENDOR = {"variants": {"optimized": {"target": 93}, "vendor": {"folder": "theirs"},
@@ -92,6 +104,8 @@ def test_the_published_study_and_ones_own_run_have_the_same_pages(pages, make_re
 def test_a_run_of_the_published_study_does_not_overwrite_it(pages, make_records):
     layout = make_records()
     shutil.copytree(layout.work, layout.published)
+    for path in (layout.settings, layout.table):
+        shutil.copy(path, layout.published)
     published = load(type(layout)(layout.study, "published"))
     out = pages(published, load(layout))
     assert (out / "tiny" / "index.md").is_file()
@@ -109,8 +123,28 @@ def test_synthetic_numbers_are_marked_on_every_page_that_shows_them(pages, make_
 
 def test_leaked_recordings_are_told_wherever_the_numbers_show(pages, make_records):
     out = pages(load(make_records(leaks=True)))
-    for page in (out / "tiny").rglob("*.md"):
-        assert "random split" in page.read_text(), page
+    marked = [*(out / "tiny").rglob("*.md"), *(out / "tiny").rglob("*.ipynb"),
+              out / "tiny" / "headline.txt",
+              *(out / name for name in ("index.md", "limits.md", "tried.md"))]
+    assert len(marked) > 15
+    for page in marked:
+        assert "leaks recordings" in page.read_text(), page
+    sound = pages(load(make_records("sound")), name="sound")
+    for page in sound.rglob("*"):
+        assert page.is_dir() or b"leaks recordings" not in page.read_bytes(), page
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_what_is_said_of_the_backbone_is_true_of_the_study(pages, make_records, trained):
+    out = pages(load(make_records(
+        backbone={"name": "resnet18", **({"weights": "/where/mine.pth"} if trained else {})},
+        finetuning={"seeds": [1, 2], "finetune_backbone": trained})))
+    shown = {name: (out / name).read_text() for name in ("limits.md", "costs.md", "tiny/network.md")}
+    assert ("trained from the pixels up as it was" in shown["limits.md"]) == trained
+    assert ("an epoch reads no video at all" in shown["costs.md"]) != trained
+    assert ("ImageNet weights" in shown["tiny/network.md"]) != trained
+    assert ("the weights in mine.pth" in shown["tiny/network.md"]) == trained
+    assert "/where" not in shown["tiny/network.md"]
 
 
 def test_a_missing_number_stops_the_book_and_leaves_the_old_pages(pages, make_records):
@@ -169,6 +203,7 @@ def test_a_run_page_shows_the_notebook_and_how_to_make_it_again(pages, results):
     assert code.source.startswith("# not a heading")
     assert [output.output_type for output in code.outputs] == ["stream", "display_data"]
     assert "-p variant optimized -p seed 2" in last.source and "2" * 64 in last.source
+    assert "| Precision of training | fp32, on cpu |" in last.source
 
 
 def test_a_run_without_its_notebook_still_has_its_page(pages, make_records):

@@ -44,11 +44,12 @@ def test_in_order_is_the_source_run_on_its_own_clips(make_records):
 @pytest.mark.parametrize("failing, said", [
     (("shuffled",), "for the CRNN, the order of the frames helps, more than one frame changes"),
     (("source",), "for the CRNN, the order of the frames harms, more than one frame harms"),
-    ((), "for the CRNN, the order of the frames changes the accuracy by less than 5 points, "),
+    ((), "for the CRNN, the order of the frames changes the accuracy by less than 60 points, "),
     (("middle",), "for the linear classifier, more than one frame helps."),
     (("mean",), "and more than the mean of the frames helps; for the linear classifier")])
 def test_the_headline_falls_as_the_numbers_do(make_records, failing, said):
-    assert said in order.headline(load(make_records(right=only(*failing))))
+    # Four recordings can show equivalence within 60 points.
+    assert said in order.headline(load(make_records(right=only(*failing), margin=0.6)))
 
 
 def test_an_interval_that_reaches_both_ways_is_undecided(make_records):

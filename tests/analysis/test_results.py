@@ -88,6 +88,17 @@ def test_rows_of_seeds_and_variants_no_longer_in_the_study_are_left_out(make_rec
     assert load(layout).seeds == (1, 2)
 
 
+def test_settings_that_changed_since_the_run_are_no_settings_of_its_records(make_records):
+    layout = make_records(margin=0.05, variants={"optimized": {"target": 93}})
+    text = layout.settings.read_text()
+    layout.ran_with.write_text(text)
+    layout.settings.write_text(text.replace("margin: 0.05", "margin: 0.1"))
+    assert load(layout).study.margin == 0.1  # the book alone shows it
+    layout.settings.write_text(text.replace("target: 93", "target: 80"))
+    with pytest.raises(StudyError, match="the setting 'variants' has changed since the study ran"):
+        load(layout)
+
+
 def test_a_study_that_never_ran_says_so(make_records):
     layout = make_records()
     with pytest.raises(StudyError, match="no records"):

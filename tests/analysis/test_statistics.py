@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from leanclips.analysis import statistics
 from leanclips.analysis.statistics import (Estimate, Interval, Verdict, clips_per_arm, estimate,
-                                           spread, standard_error, verdict, wilson)
+                                           least_margin, recordings_needed, spread,
+                                           standard_error, verdict, wilson)
 
 FEW = 500
 
@@ -38,17 +39,39 @@ def test_swapping_the_two_sides_mirrors_the_difference_and_the_verdict(case):
     assert one.within90.low == pytest.approx(-other.within90.high)
     assert one.within95.high == pytest.approx(-other.within95.low)
     mirror = {Verdict.WORSE: Verdict.BETTER, Verdict.BETTER: Verdict.WORSE}
-    theirs = verdict(other, 0.0321, len(ours))
-    assert verdict(one, 0.0321, len(ours)) == mirror.get(theirs, theirs)
+    theirs = verdict(other, 0.0321)
+    assert verdict(one, 0.0321) == mirror.get(theirs, theirs)
 
 
 @settings(max_examples=30, deadline=None)
 @given(grids())
-def test_identical_predictions_are_exactly_equivalent(case):
+def test_identical_predictions_differ_by_nothing_and_few_recordings_show_no_more(case):
     ours, _, groups = case
     same = estimate(ours - ours, groups, FEW)
-    assert same == Estimate(0.0, Interval(0.0, 0.0), Interval(0.0, 0.0))
-    assert verdict(same, 0.01, 3) is Verdict.EQUIVALENT
+    nothing = Interval(0.0, 0.0)
+    assert same == Estimate(0.0, nothing, nothing, len(ours), len(set(groups)))
+    assert verdict(same, 0.01) is (Verdict.ONE_SEED if len(ours) == 1 else Verdict.FEW)
+
+
+@pytest.mark.parametrize("margin", [0.02, 0.05, 0.1])
+def test_a_loss_of_the_margin_is_called_equivalent_one_time_in_twenty_at_most(margin, rng):
+    """The hardest case: the loss falls on whole recordings, in every seed alike."""
+    for recordings in (8, 20, 40, recordings_needed(margin), 2 * recordings_needed(margin)):
+        lost = (rng.random((1000, recordings)) < margin).any(axis=1)
+        same = estimate(np.zeros((3, recordings)), range(recordings), 2)
+        if verdict(same, margin) is Verdict.EQUIVALENT:  # said wherever none was lost
+            assert 1 - lost.mean() <= 0.05 + 0.02
+        else:
+            assert (1 - margin) ** recordings > 0.05
+
+
+@pytest.mark.parametrize("margin", [0.01, 0.05, 0.2])
+def test_the_bound_on_an_unseen_loss_is_the_exact_one_of_no_event(margin):
+    recordings = recordings_needed(margin)
+    for number in (recordings - 1, recordings):
+        exact = scipy.stats.binomtest(0, number).proportion_ci(confidence_level=0.9).high
+        assert least_margin(number) == pytest.approx(exact)
+    assert least_margin(recordings) <= margin < least_margin(recordings - 1)
 
 
 @settings(max_examples=30, deadline=None)
@@ -113,9 +136,10 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says(rng):
     (-0.05, 0.02, -0.06, 0.03, Verdict.UNDECIDED),
 ])
 def test_the_verdict_follows_the_intervals(low90, high90, low95, high95, expected):
-    found = Estimate(0.0, Interval(low90, high90), Interval(low95, high95))
-    assert verdict(found, 0.05, 2) is expected
-    assert verdict(found, 0.05, 1) is Verdict.ONE_SEED
+    intervals = Interval(low90, high90), Interval(low95, high95)
+    few = Verdict.FEW if expected is Verdict.EQUIVALENT else expected
+    for seeds, recordings, said in ((2, 59, expected), (2, 58, few), (1, 59, Verdict.ONE_SEED)):
+        assert verdict(Estimate(0.0, *intervals, seeds, recordings), 0.05) is said
 
 
 @pytest.mark.parametrize("correct, clips", [(0, 5), (23, 36), (48, 48), (600, 1000)])

@@ -47,11 +47,23 @@ def test_savings_count_target_and_heldout_clips_and_the_one_that_was_kept(result
 
 def test_a_variant_that_fails_on_its_own_clips_is_worse_there_and_equivalent_on_source(
         make_records):
-    results = load(make_records(right=lambda variant, seed, classifier, tested, place:
+    results = load(make_records(margin=0.6, right=lambda variant, seed, classifier, tested, place:
                                 tested != "constant"))
     found = {(c.variant, c.tested): str(c.verdict) for c in measures.comparisons(results)}
     assert found == {("optimized", "own"): "equivalent", ("optimized", "source"): "equivalent",
                      ("constant", "own"): "worse", ("constant", "source"): "equivalent"}
+
+
+def test_pairing_takes_out_what_is_hard_for_both_sides(make_records):
+    results = load(make_records(right=lambda variant, seed, classifier, tested, place: place % 4))
+    found = measures.pairing(results, "crnn", "optimized")
+    assert found.paired == 0 < found.unpaired and found.correlation is None
+
+
+def test_seeds_that_are_lucky_for_one_variant_alone_correlate_negatively(make_records):
+    results = load(make_records(seeds=(1, 2, 3), right=lambda variant, seed, *_:
+                                (seed == 2) == (variant == "source")))
+    assert measures.pairing(results, "crnn", "optimized").correlation == pytest.approx(-1)
 
 
 def test_the_cross_matrix_has_a_cell_for_every_pair(results):

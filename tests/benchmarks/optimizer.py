@@ -1,6 +1,7 @@
 """The optimizer side by side with other ways to choose a CRF, in one run.
 
-    python tests/benchmarks/optimizer.py --crops data/jhmdb/work/clips/source
+    python tests/benchmarks/optimizer.py --crops data/jhmdb/work/clips/source \\
+        --longer FOLDER --every 2
 
 Every method encodes by x264 (preset medium) and is scored by the same gate: VMAF NEG, the 10th
 percentile of the worst window. Writes optimizer.csv, speed.csv, targets.csv and heights.csv

@@ -22,7 +22,7 @@ from common import show
 from leanclips.clips import Clip, Role, classes, load_clips, of_role
 from leanclips.layout import Layout
 from leanclips.recognition import backbone, runs
-from leanclips.recognition.features import (Features, cached_model, load_features, save, seen)
+from leanclips.recognition.features import Features, features_of, load_features, save
 from leanclips.recognition.runs import divided, fit, labelled, predictions
 from leanclips.records import CLASSIFIERS, read_csv
 from leanclips.splits import group_split
@@ -34,15 +34,14 @@ HERE = Path(__file__).parent
 
 def features_in_fp32(clip: Clip, layout: Layout, study: Study, folder: Path) -> None:
     backbone.precision = lambda: "fp32"  # in a process of its own
-    settings = study.backbone.for_target
-    made = seen(layout.made_clip(SOURCE, clip.id), study.sampling, settings.size)
-    save(folder / f"{clip.id}.npy",
-         backbone.features(cached_model(settings), made.frames)[made.places])
+    save(folder / f"{clip.id}.npy", features_of(layout.made_clip(SOURCE, clip.id), study.sampling,
+                                                study.backbone.for_target))
 
 
 def run_in_fp32(seed: int, layout: Layout, study: Study, clips: Sequence[Clip],
                 folder: Path) -> pd.DataFrame:
     """What the classifiers of a seed take the held-out clips for."""
+    torch.set_num_threads(1)  # what is told after training, too
     runs.has_fast_bf16 = lambda: False
     chosen, heldout = of_role(clips, Role.TARGET), of_role(clips, Role.HELDOUT)
     names = classes(clips, Role.TARGET)
@@ -59,7 +58,7 @@ def in_fp32(clips: Sequence[Clip], folder: Path) -> Features:
 
 
 def compared(fp32: pd.DataFrame, bf16: pd.DataFrame) -> pd.DataFrame:
-    """Mean accuracies, their difference seed by seed, and how far seeds differ anyway."""
+    """Mean accuracies, their difference, and how far seeds differ in it and anyway."""
     index = ["classifier", "seed", "clip"]
     both = fp32.merge(bf16, on=index, suffixes=("_fp32", "_bf16")).set_index(index)
     told = pd.DataFrame({
@@ -70,7 +69,8 @@ def compared(fp32: pd.DataFrame, bf16: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame([
         {"classifier": name, "seeds": len(part), "fp32": part["fp32"].mean(),
          "bf16": part["bf16"].mean(), "difference": (part["bf16"] - part["fp32"]).mean(),
-         "seeds_sd": part["fp32"].std(), "same_answers": part["same"].mean()}
+         "difference_sd": (part["bf16"] - part["fp32"]).std(), "seeds_sd": part["fp32"].std(),
+         "same_answers": part["same"].mean()}
         for name, part in by_run.groupby(level="classifier", sort=False)])
 
 
@@ -94,7 +94,6 @@ def main() -> None:
         folder = Path(name)
         shared = {"layout": layout, "study": study, "folder": folder}
         run_all(partial(features_in_fp32, **shared), chosen, cores(), "features in fp32")
-        torch.set_num_threads(1)
         found = pd.concat(run_all(partial(run_in_fp32, clips=clips, **shared),
                                   study.finetuning.seeds, cores(), "runs in fp32"))
         apart = distances(layout, study, chosen, folder)

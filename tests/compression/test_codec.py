@@ -98,7 +98,7 @@ def test_x264_gives_the_same_bytes_each_time_and_fewer_at_a_higher_crf(tmp_path,
 def test_a_clip_that_cannot_be_read_is_named_with_a_remedy(tmp_path, make_clip, kind):
     source = make_clip(tmp_path / f"{kind}.avi", kind)
     source.write_bytes(source.read_bytes()[:200])
-    with pytest.raises(StudyError, match=f"{kind}.avi: FFmpeg failed .* replace it or remove it"):
+    with pytest.raises(StudyError, match=f"{kind}.avi: FFmpeg failed .* replace it or take it out"):
         encode_x264(source, tmp_path / "made.mp4", 30)
 
 
@@ -106,6 +106,15 @@ def test_a_full_disk_is_called_by_its_name():
     message = "av_interleaved_write_frame(): No space left on device\nConversion failed!\n"
     assert str(codec._failure(1, message, "clip.mp4")) == (
         "clip.mp4: the disk is full; free some space and start again.")
+
+
+@pytest.mark.parametrize("said", [
+    "Cannot allocate memory", "Too many open files", "Resource temporarily unavailable",
+    "Input/output error", "No such file or directory", "Read-only file system"])
+def test_what_ails_the_machine_is_not_kept_as_the_clips_fault(said):
+    error = codec._failure(1, f"[out#0] a line before\nError opening output: {said}\n", "clip.mp4")
+    assert not isinstance(error, ClipError)
+    assert f"FFmpeg failed (Error opening output: {said}); this may pass" in str(error)
 
 
 def test_an_encode_is_deaf_to_ctrl_c(tmp_path, make_clip):
@@ -121,9 +130,26 @@ def test_an_encode_is_deaf_to_ctrl_c(tmp_path, make_clip):
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
-@pytest.mark.parametrize("code, blames_the_clip", [(-9, False), (-2, False), (255, False),
-                                                   (1, True), (234, True)])
+@pytest.mark.parametrize("code, blames_the_clip", [
+    (-signal.SIGKILL, False), (-signal.SIGINT, False), (-signal.SIGTERM, False), (255, False),
+    (-signal.SIGSEGV, True), (-signal.SIGABRT, True), (-signal.SIGILL, True), (1, True),
+    (234, True)])
 def test_an_ffmpeg_that_was_stopped_does_not_blame_the_clip(code, blames_the_clip):
     error = codec._failure(code, "", "clip.mp4")
     assert isinstance(error, ClipError) == blames_the_clip
     assert ("stopped" in str(error)) != blames_the_clip
+
+
+def test_a_clip_that_crashes_ffmpeg_is_the_one_to_blame(tmp_path, make_clip, monkeypatch):
+    monkeypatch.setattr(codec, "ffmpeg", lambda: tmp_path / "crashes")
+    (tmp_path / "crashes").write_text("#!/bin/sh\nkill -SEGV $$\n")
+    (tmp_path / "crashes").chmod(0o755)
+    with pytest.raises(ClipError, match=r"clip.mp4: FFmpeg failed \(Segmentation fault\)"):
+        encode_x264(make_clip(tmp_path / "clip.mp4"), tmp_path / "made.mp4", 30)
+
+
+def test_what_an_encoder_tells_of_itself_is_no_reason(tmp_path, make_clip):
+    clip = make_clip(tmp_path / "clip.mp4")
+    with pytest.raises(StudyError) as raised:
+        codec.encode(clip, tmp_path / "made.mov", codec.Setting("av1", (30,)))
+    assert "Svt" not in str(raised.value) and "av1" in str(raised.value)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from leanclips.compression.contract import broken, facts
+from leanclips.compression.codec import Setting, encode
+from leanclips.compression.contract import broken, facts, unsupported
 
 FULL = ["-map", "0", "-map", "1", "-c:v", "libx264", "-crf", 20, "-pix_fmt", "yuv420p", "-c:a",
         "aac", "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709",
@@ -56,6 +57,39 @@ def test_sound_that_is_shifted_is_named(tmp_path, full, ffmpeg):
            tmp_path / "made.mp4")
     found = broken(facts(full), facts(tmp_path / "made.mp4"), "h264")
     assert found == ["times of audio or subtitles"]
+
+
+@pytest.fixture
+def told(tmp_path, full, ffmpeg):
+    """The clip in chapters."""
+    text = ";FFMETADATA1\n"
+    for title, start, end in (("One", 0, 333), ("Zwei ü", 333, 900)):
+        text += f"[CHAPTER]\nTIMEBASE=1/1000\nSTART={start}\nEND={end}\ntitle={title}\n"
+    (tmp_path / "chapters.txt").write_text(text)
+    for suffix in (".mp4", ".mkv"):
+        ffmpeg("-i", full, "-i", tmp_path / "chapters.txt", "-map", 0, "-map_metadata", 1, "-c",
+               "copy", tmp_path / f"told{suffix}")
+    return tmp_path
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_chapters_come_along_and_a_lost_one_is_named(told, suffix, ffmpeg):
+    clip = told / f"told{suffix}"
+    was = facts(clip)
+    assert unsupported(was, False, "h264") is None
+    assert [title for _, title in was.chapters] == ["One", "Zwei ü"]
+    encode(clip, told / f"made{suffix}", Setting("h264", (30,)))
+    assert broken(was, facts(told / f"made{suffix}"), "h264") == []
+    ffmpeg("-i", clip, "-map", "0:v", "-map", "0:a", "-c", "copy", "-map_chapters", -1,
+           told / f"none{suffix}")
+    assert broken(was, facts(told / f"none{suffix}"), "h264") == ["chapters"]
+
+
+def test_an_attachment_is_another_matter(tmp_path, full, ffmpeg):
+    (tmp_path / "font.ttf").write_bytes(b"font")
+    ffmpeg("-i", full, "-attach", tmp_path / "font.ttf", "-metadata:s:t", "mimetype=font/ttf", "-c",
+           "copy", tmp_path / "made.mkv")
+    assert unsupported(facts(tmp_path / "made.mkv"), False, "h264") == "an attachment track"
 
 
 def test_milliseconds_of_matroska_are_no_loss(tmp_path, full, ffmpeg):

@@ -1,5 +1,7 @@
 """The crop shows its square of the clip: the same frames at the same times."""
 
+from pathlib import Path
+
 import av
 import numpy as np
 import pytest
@@ -62,6 +64,13 @@ def test_frames_rate_and_times_stay(tmp_path, make_clip, kind, suffix):
     assert (made.width, made.height, made.frames) == (64, 64, 30)
     assert made.fps == pytest.approx(was.fps) and made.seconds == pytest.approx(was.seconds)
     assert timestamps(tmp_path / "crop.mp4") == pytest.approx(timestamps(clip), abs=1e-4)
+
+
+def test_a_name_like_an_address_is_a_file(tmp_path, make_clip, monkeypatch):
+    make_clip(tmp_path / "clip.mp4", "vfr", size=(96, 64)).rename(tmp_path / "12:30.mp4")
+    monkeypatch.chdir(tmp_path)
+    crop(Path("12:30.mp4"), None, Path("a:b.mp4"))
+    assert timestamps(Path("a:b.mp4")) == pytest.approx(timestamps(Path("12:30.mp4")), abs=1e-3)
 
 
 def test_a_high_odd_rate_over_many_frames_stays(tmp_path, make_clip):

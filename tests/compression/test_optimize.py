@@ -14,7 +14,7 @@ from leanclips.compression.optimize import (LEAST_SAVING, Reason, constant, exte
                                             problems)
 from leanclips.compression.probe import probe, timestamps
 from leanclips.compression.quality import METRICS, Goal, measure, windows
-from leanclips.compression.search import MOST_TRIALS
+from leanclips.compression.search import MOST_TRIALS, Trial
 from leanclips.errors import ClipError, StudyError
 
 DELIVERED = (Reason.OPTIMIZED, Reason.ABOVE)
@@ -113,6 +113,17 @@ def test_a_clip_that_no_crf_makes_good_enough_is_kept(tmp_path, source, ffmpeg):
     assert min(min(sample.crfs) for sample in outcome.tries) == CODECS["h264"].lowest
 
 
+@pytest.mark.parametrize("trials, reason, detail", [
+    ([((20, 20), 50, (1, -1))] * MOST_TRIALS, Reason.NO_GAIN, "not reached in six encodes"),
+    ([((20, 1), 50, (-1, 1))] * MOST_TRIALS, Reason.NO_GAIN, "not reached in six encodes"),
+    ([((20, 20), 50, (-9, -9)), ((1, 1), 90, (1, -1))], Reason.UNREACHABLE, ""),
+    ([((20,), 50, (-9,)), ((1,), 110, (-1,))], Reason.NO_GAIN, ""),
+    ([((20,), 90, (-3,))], Reason.NO_GAIN, "")])
+def test_a_target_is_beyond_reach_only_where_the_lowest_crf_missed_it(trials, reason, detail):
+    said = module._why_kept([Trial(*trial) for trial in trials], CODECS["h264"].lowest, 100)
+    assert said[0] is reason and said[1].endswith(detail) and bool(said[1]) == bool(detail)
+
+
 @pytest.mark.parametrize("filters, options, said", [
     ("scale=65:49", ["-c:v", "mpeg4"], "odd size 65x49"),
     ("null", ["-c:v", "ffv1", "-pix_fmt", "bgr0"], "pixel format bgr0"),
@@ -145,6 +156,15 @@ def test_a_cover_picture_or_a_data_track_is_not_lost(tmp_path, make_clip, ffmpeg
     outcome = optimize(tmp_path / "covered.mp4", Goal(60), tmp_path / "out.mp4")
     assert kept(outcome, tmp_path / "covered.mp4", Reason.UNSUPPORTED)
     assert outcome.detail == "a cover picture"
+
+
+@pytest.mark.parametrize("encoder", ["libvpx", "libvpx-vp9"])
+def test_an_alpha_channel_is_not_lost(tmp_path, ffmpeg, encoder):
+    clip = tmp_path / "clip.webm"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x48,format=yuva420p", "-frames:v", 10, "-c:v",
+           encoder, "-auto-alt-ref", 0, clip)
+    outcome = optimize(clip, Goal(60), tmp_path / "out.webm")
+    assert kept(outcome, clip, Reason.UNSUPPORTED) and outcome.detail == "an alpha channel"
 
 
 @pytest.mark.parametrize("kind", ["truncated", "text", "empty"])
@@ -194,6 +214,15 @@ def test_a_clip_keeps_its_format_unless_another_is_asked_for(tmp_path, source, f
     assert outcome.reason in DELIVERED and facts(outcome.path).codec == "hevc"
 
 
+def test_a_clip_learns_from_those_of_its_codec_alone(tmp_path, source):
+    known = [optimize(source, Goal(85), tmp_path / "known.mp4", codec).solved
+             for codec in ("h264", "hevc")]
+    assert [clip.codec for clip in known] == ["h264", "hevc"]
+    for codec, own in zip(("h264", "hevc", "av1"), (known[:1], known[1:], []), strict=True):
+        mixed = optimize(source, Goal(85), tmp_path / "mixed.mp4", codec, known)
+        assert mixed.tries == optimize(source, Goal(85), tmp_path / "own.mp4", codec, own).tries
+
+
 @pytest.mark.parametrize("metric", sorted(METRICS))
 def test_every_metric_holds_its_target(tmp_path, source, metric):
     target = {"vmaf": 85, "ssim": 0.95, "xpsnr": 32}[metric]
@@ -204,9 +233,11 @@ def test_every_metric_holds_its_target(tmp_path, source, metric):
 
 
 def test_a_larger_display_is_harder_to_please(tmp_path, source):
-    sizes = [optimize(source, Goal(85, height=height), tmp_path / "out.mp4").bytes_out
-             for height in (None, 480)]
-    assert sizes[0] != sizes[1]
+    made = [optimize(source, Goal(85, height=height), tmp_path / "out.mp4")
+            for height in (None, 240, 480)]
+    assert all(outcome.reason in DELIVERED for outcome in made)
+    sizes = [outcome.bytes_out for outcome in made]
+    assert sizes == sorted(sizes) and sizes[0] < sizes[-1] / 2
 
 
 @pytest.fixture
@@ -262,6 +293,15 @@ def test_another_tools_file_is_taken_if_it_keeps_what_the_source_is(tmp_path, so
     assert not (tmp_path / "none.mp4").exists()
 
 
+def test_nothing_is_written_beside_another_tools_files(tmp_path, source, ffmpeg):
+    (tmp_path / "theirs").mkdir()
+    ffmpeg("-i", source, "-c:v", "libx264", "-crf", 30, tmp_path / "theirs" / "0.mp4")
+    before = (tmp_path / "theirs").stat().st_mtime_ns
+    external(source, tmp_path / "theirs" / "0.mp4", tmp_path / "out" / "0.mp4")
+    assert (tmp_path / "theirs").stat().st_mtime_ns == before
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["0.mp4"]
+
+
 def test_subtitles_of_mp4_come_along(tmp_path, make_clip, ffmpeg):
     clip = make_clip(tmp_path / "clip.mp4", frames=30, size=(128, 96))
     (tmp_path / "words.srt").write_text("1\n00:00:00,200 --> 00:00:00,900\nHello\n")
@@ -290,6 +330,14 @@ def test_audio_comes_along(tmp_path, make_clip):
     with av.open(str(clip)) as before, av.open(str(outcome.path)) as after:
         assert (after.streams.audio[0].codec_context.name
                 == before.streams.audio[0].codec_context.name)
+
+
+@pytest.mark.parametrize("suffix, codec", [(".mov", "av1"), (".m4v", "av1"), (".m4v", "hevc")])
+def test_a_codec_that_a_container_does_not_take_goes_into_mp4(tmp_path, make_clip, suffix, codec):
+    clip = make_clip(tmp_path / f"clip{suffix}", frames=20, size=(128, 96))
+    outcome = optimize(clip, Goal(60), tmp_path / f"out{suffix}", codec)
+    assert outcome.reason in DELIVERED and outcome.path == tmp_path / "out.mp4"
+    assert facts(outcome.path).codec == codec
 
 
 @pytest.mark.parametrize("suffix, audio, delivered", [

@@ -1,9 +1,13 @@
 """A probe tells what a clip shows, and says in a sentence why it cannot be used."""
 
+import errno
+from pathlib import Path
+
+import av
 import pytest
 
 from leanclips.compression.probe import probe, timestamps
-from leanclips.errors import StudyError
+from leanclips.errors import ClipError, StudyError
 
 
 @pytest.mark.parametrize("kind, suffix, codec", [
@@ -38,7 +42,7 @@ def test_times_of_a_variable_rate_show_the_gaps(tmp_path, make_clip):
 
 
 @pytest.mark.parametrize("kind, problem", [
-    ("one_frame", "has one frame only and needs at least 2; remove it from clips.csv or replace"),
+    ("one_frame", "has one frame only and needs at least 2; replace it or take it out of the set"),
     ("empty", r"is empty \(0 bytes\)"),
     ("text", "cannot be read"),
     ("truncated", "is cut short or damaged"),
@@ -48,6 +52,15 @@ def test_a_clip_that_cannot_be_used_is_named_with_a_remedy(tmp_path, make_clip, 
     with pytest.raises(StudyError, match=problem) as error:
         probe(path)
     assert str(error.value).startswith(f"{path}: ")
+
+
+def test_a_name_like_an_address_and_a_title_in_latin_1_are_read(tmp_path, make_clip, ffmpeg,
+                                                                monkeypatch):
+    clip = make_clip(tmp_path / "clip.avi", "mpeg4")
+    ffmpeg("-i", clip, "-c", "copy", "-metadata", b"title=Caf\xe9", tmp_path / "named.avi")
+    (tmp_path / "named.avi").rename(tmp_path / "12:30.avi")
+    monkeypatch.chdir(tmp_path)
+    assert probe(Path("12:30.avi"), whole=True).frames == 12
 
 
 def test_damage_inside_a_clip_shows_when_all_of_it_is_decoded(tmp_path, make_clip):
@@ -80,3 +93,14 @@ def test_the_real_clips_state_30_and_leave_out_frames(jhmdb_clips):
     assert (found.width, found.height, found.frames, found.fps) == (320, 240, 40, 30)
     assert len(times) == 40 and times[-1] > 45 / 30
     assert found.seconds == pytest.approx(1.6)
+
+
+def test_a_machine_short_of_open_files_does_not_blame_the_clip(tmp_path, make_clip, monkeypatch):
+    def too_many(*arguments, **options):
+        raise av.error.OSError(errno.EMFILE, "Too many open files", "clip.mp4")
+
+    path = make_clip(tmp_path / "clip.mp4")
+    monkeypatch.setattr(av, "open", too_many)
+    with pytest.raises(StudyError, match="cannot be read now .Too many open files") as raised:
+        probe(path)
+    assert not isinstance(raised.value, ClipError)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats.mstats import mquantiles
 
+from leanclips.compression import codec, quality
 from leanclips.compression.codec import encode_x264
 from leanclips.compression.quality import (METRICS, WINDOW_FRAMES, Goal, judge, logit, measure,
                                            windows)
@@ -81,6 +82,12 @@ def test_lost_colours_miss_the_target_however_good_the_luma():
     assert Goal(80).chroma < Goal(93).chroma == 34 < Goal(97).chroma
 
 
+@pytest.mark.parametrize("name", sorted(METRICS))
+def test_a_score_above_the_largest_target_is_told_from_it(name):
+    metric = METRICS[name]
+    assert metric.headroom(metric.highest, metric.largest) > 1
+
+
 def test_the_logit_is_finite_at_the_ends_and_odd_about_the_middle():
     assert logit(50) == pytest.approx(0) and logit(90) == pytest.approx(np.log(9))
     assert logit(100) == pytest.approx(-logit(0)) and logit(100) < 10
@@ -126,6 +133,41 @@ def test_frames_pair_up_by_number_whatever_their_times(tmp_path, clip, ffmpeg):
             == measure(clip, clip, WHOLE, Goal()))
 
 
+def test_a_rotated_clip_is_scored_as_high_as_it_is_shown(tmp_path, make_clip, ffmpeg):
+    """The same as its upright copy: at 256 lines, not at the 192 of 256 pixels in its width."""
+    make_clip(tmp_path / "clip.mp4", "rotated", frames=10, size=(128, 96))
+    encode_x264(tmp_path / "clip.mp4", tmp_path / "coarse.mp4", 40)
+    for name in ("clip", "coarse"):
+        ffmpeg("-i", tmp_path / f"{name}.mp4", "-c:v", "ffv1", tmp_path / f"{name}.mkv")
+    rotated, upright = (measure(tmp_path / f"coarse{suffix}", tmp_path / f"clip{suffix}",
+                                [slice(0, 10)], Goal(height=256)) for suffix in (".mp4", ".mkv"))
+    assert rotated == upright
+
+
 def test_a_clip_that_cannot_be_decoded_is_named(tmp_path, clip, make_clip):
     with pytest.raises(StudyError, match="text.mp4: FFmpeg failed"):
         measure(make_clip(tmp_path / "text.mp4", "text"), clip, WHOLE, Goal())
+
+
+@pytest.mark.parametrize("metric, name", [("vmaf", "scores.json"), ("xpsnr", "xpsnr.log")])
+@pytest.mark.parametrize("harm", [lambda notes: notes.write_bytes(notes.read_bytes()[:200]),
+                                  lambda notes: notes.unlink()])
+def test_scores_that_found_no_room_are_told(tmp_path, clip, monkeypatch, metric, name, harm):
+    def compare(distorted, reference, folder, *settings):
+        codec.compare(distorted, reference, folder, *settings)
+        harm(folder / name)
+
+    monkeypatch.setattr(quality, "compare", compare)
+    with pytest.raises(StudyError, match="scores cannot be read .maybe the disk is full") as raised:
+        measure(clip, clip, WHOLE, Goal(METRICS[metric].target, metric), tmp_path)
+    assert str(tmp_path) in str(raised.value) and not list(tmp_path.iterdir())
+
+
+def test_notes_lie_where_they_are_told_to_and_go(tmp_path, clip, monkeypatch):
+    seen = []
+    monkeypatch.setattr(quality, "compare", lambda *told: (seen.append(told[2]),
+                                                           codec.compare(*told)))
+    measure(clip, clip, WHOLE, Goal())
+    measure(clip, clip, WHOLE, Goal(), tmp_path / "new")
+    assert [folder.parent for folder in seen] == [clip.parent, tmp_path / "new"]
+    assert not any(folder.exists() for folder in seen)

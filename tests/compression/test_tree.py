@@ -11,6 +11,7 @@ import time
 import pandas as pd
 import pytest
 
+from leanclips.compression import tree
 from leanclips.compression.contract import broken, facts
 from leanclips.compression.quality import Goal
 from leanclips.compression.tree import optimize_tree
@@ -104,6 +105,15 @@ def test_what_cannot_be_optimized_is_kept_and_says_why(torture, optimized, name,
     assert row["sha256"] == row["sha256_in"] and row["delivered"] == name
 
 
+@pytest.mark.parametrize("name, reason", [
+    ("one.mp4", "optimized"), ("two.mp4", "optimized"), ("noise.mp4", "optimized"),
+    ("black.mp4", "no-gain"), ("still.mp4", "above-tolerance")])
+def test_clips_of_next_to_nothing_and_of_noise_have_their_reasons(optimized, name, reason):
+    row = report(optimized[0]).loc[name]
+    assert row["reason"] == reason
+    assert reason != "above-tolerance" or row["detail"] == "no CRF nearer to the target was found"
+
+
 def test_what_is_re_encoded_keeps_the_contract_and_its_target(torture, optimized):
     table = report(optimized[0])
     done = table[table["reason"].isin(["optimized", "above-tolerance"])]
@@ -121,6 +131,44 @@ def test_two_files_of_one_stem_do_not_meet(optimized):
     assert table.loc["old.avi", "delivered"] == "old.avi.mp4"
     assert table.loc["old.mp4", "delivered"] == "old.mp4"
     assert table.loc["old.avi", "detail"].startswith("mpeg4 to h264")
+
+
+def test_files_of_like_names_are_all_delivered(tmp_path, make_clip):
+    names = ["a.avi", "a.mp4", "a.avi.avi", "b.avi", "b.mp4/c.avi", "d.m4v", "d.mp4"]
+    for seed, name in enumerate(names):
+        make_clip(tmp_path / "in" / name, "mpeg4" if name.endswith("avi") else "h264", frames=24,
+                  size=(128, 96), seed=seed)
+    optimize_tree(tmp_path / "in", tmp_path / "out", GOAL, 1, "hevc")
+    table = report(tmp_path / "out")
+    assert table["delivered"].nunique() == len(table) == len(names)
+    for _, row in table.iterrows():
+        assert file_sha256(tmp_path / "out" / row["delivered"]) == row["sha256"]
+
+
+def test_a_file_or_folder_may_have_any_name_of_any_length(tmp_path):
+    long = "ü" * 125 + "n.txt"
+    for name in ("lock/a.txt", "claimed/a.txt", "files/a.txt", long, f"{long[1:]}/a.txt"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_text(name)
+    for _ in range(2):
+        optimize_tree(tmp_path / "in", tmp_path / "out", GOAL, 1)
+        assert (contents(tmp_path / "out", ("report.csv", "report.json"))
+                == contents(tmp_path / "in"))
+
+
+def test_links_and_empty_folders_come_out_and_what_is_no_file_is_told(tmp_path, small):
+    (small / "val").mkdir()
+    shutil.move(small / "0.mp4", small / "val")
+    (small / "test").symlink_to("val")
+    (small / "empty" / "er").mkdir(parents=True)
+    (small / "gone").symlink_to("nowhere")
+    done = subprocess.run(command(small, tmp_path / "out", "--target", 80), capture_output=True,
+                          text=True)
+    assert set(contents(tmp_path / "out", ("report.csv", "report.json"))) == {
+        "1.mp4", "2.mp4", "test/0.mp4", "val/0.mp4"}
+    assert (tmp_path / "out" / "empty" / "er").is_dir()
+    assert done.stderr.splitlines()[-1] == (
+        f"Left out: 1 link or special file, the first of them {small / 'gone'}")
 
 
 def test_the_json_report_has_every_window_and_every_encode(torture, optimized):
@@ -265,18 +313,38 @@ def test_folders_that_will_not_do_are_told(small, tmp_path, source, destination,
     assert contents(tmp_path) == before
 
 
+def test_a_destination_behind_a_link_is_among_the_sources_too(small, tmp_path):
+    (tmp_path / "other").mkdir()
+    (small / "link").symlink_to(tmp_path / "other")
+    with pytest.raises(StudyError, match="among their sources"):
+        optimize_tree(small, tmp_path / "other" / "out", GOAL, 1)
+
+
 def command(*arguments):
     return [sys.executable, "-m", "leanclips.cli", "optimize", *map(str, arguments)]
+
+
+def test_a_file_where_a_folder_has_to_be_is_one_sentence(small, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".leanclips").write_text("")
+    done = subprocess.run(command(small, out, "--target", 80), capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("leanclips: ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_read_only_folder_is_one_sentence(small, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
-    # Root may write anywhere, so a file stands where the folder of a class should be.
-    (out / ".leanclips").write_text("")
-    done = subprocess.run(command(small, out, "--target", 80), capture_output=True, text=True)
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert done.stderr.strip().splitlines()[-1].startswith("leanclips: ")
+    mount = ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", out]  # root may write anywhere else
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a read-only file system cannot be mounted here")
+    try:
+        done = subprocess.run(command(small, out, "--target", 80), capture_output=True, text=True)
+    finally:
+        subprocess.run(["umount", out], check=True)
+    assert done.returncode == 2 and done.stderr.startswith("leanclips: ")
+    assert done.stderr.count("\n") == 1 and "Read-only file system" in done.stderr
 
 
 def test_a_full_disk_is_one_sentence_and_the_rest_goes_on_later(small, tmp_path):
@@ -301,6 +369,24 @@ def test_a_full_disk_is_one_sentence_and_the_rest_goes_on_later(small, tmp_path)
     finally:
         subprocess.run(["umount", out], check=True)
     optimize_tree(small, tmp_path / "other", Goal(90), 1)
+
+
+def test_a_stopped_run_leaves_no_report_of_the_one_before(small, tmp_path, monkeypatch):
+    optimize_tree(small, tmp_path / "out", GOAL, 1)
+    monkeypatch.setattr(tree, "make_all", lambda *told: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        optimize_tree(small, tmp_path / "out", Goal(60), 1)
+    assert set(contents(tmp_path / "out")) == {"0.mp4", "1.mp4", "2.mp4"}
+
+
+def test_only_its_own_leavings_go(small, tmp_path):
+    """A run into out/other is another run's business."""
+    out = tmp_path / "out"
+    folders = [out, out / ".leanclips", out / ".leanclips" / "files", out / "other"]
+    for folder in folders:
+        (folder / ".aside-dead").mkdir(parents=True)
+    optimize_tree(small, out, GOAL, 1)
+    assert [(folder / ".aside-dead").exists() for folder in folders] == [False] * 3 + [True]
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])

@@ -9,7 +9,7 @@ import pytest
 from leanclips.clips import Role, load_clips, of_role, write_table
 from leanclips.compression.probe import probe
 from leanclips.compression.variants import (find_constant_crf, make_originals, make_source,
-                                            make_variant)
+                                            make_variant, paired)
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256
 from leanclips.records import REPORT, read_csv
@@ -208,3 +208,15 @@ def test_another_tools_file_that_is_missing_is_told(vendor):
     (layout.study / "theirs" / "a-003.mkv").unlink()
     with pytest.raises(StudyError, match=r"1 of 12 clips have no file \(a-003\)"):
         make_variant(layout, study, clips, "vendor", 2)
+
+
+def test_what_lies_beside_another_tools_file_is_not_taken_for_it(vendor):
+    layout, study, clips = vendor
+    theirs, chosen = study.variants["vendor"], of_role(clips, Role.TARGET, Role.HELDOUT)
+    (layout.study / "theirs" / "a-001.txt").write_text("its log")
+    assert {path.suffix for path in paired(layout, theirs, chosen)} == {".mkv"}
+    (layout.study / "theirs" / "older").mkdir()
+    shutil.copyfile(layout.study / "theirs" / "a-001.mkv",
+                    layout.study / "theirs" / "older" / "a-001.mp4")
+    with pytest.raises(StudyError, match="older/a-001.mp4: stands for the same clip as .*01.mkv"):
+        paired(layout, theirs, chosen)

@@ -118,8 +118,8 @@ def test_an_executed_run_is_a_small_page_equal_every_time(finished_study, tmp_pa
     pages = [tmp_path / "one.ipynb", tmp_path / "two.ipynb"]
     for page in pages:
         notebook.execute(FINETUNE, page, parameters)
-    shown = outputs(pages[0])
-    assert shown == outputs(pages[1])
+    assert outputs(pages[0]) == outputs(pages[1])
+    shown = outputs(pages[0]).replace(f"-p study {finished_study.study} ", "-p study STUDY ")
     assert len(shown) < 40_000
     for unwanted in ("image/png", "widget", "stream", str(tmp_path), str(Path.cwd())):
         assert unwanted not in shown, f"{unwanted} is in the page"
@@ -200,11 +200,12 @@ def test_parameters_are_checked_only_where_papermill_set_them():
         notebook.check_parameters(["", "# Parameters\nsed = 3\n"], "study")
 
 
-def test_nothing_is_run_where_everything_is_there(finished_study, monkeypatch):
+def test_a_stage_of_a_run_starts_no_run_of_its_own(finished_study, monkeypatch):
     def refuse(*arguments, **options):
         raise AssertionError("the study was run")
 
     monkeypatch.setattr(notebook, "run", refuse)
+    monkeypatch.setenv("LEANCLIPS_RUN_OF", str(finished_study.study.resolve()))
     layout, study, clips = notebook.open_study(str(finished_study.study))
     notebook.prepare_originals(layout, study)
     notebook.prepare_run(layout, study, clips, "source", 1)
@@ -212,16 +213,26 @@ def test_nothing_is_run_where_everything_is_there(finished_study, monkeypatch):
     assert notebook.prepare_results(layout, study) == layout
 
 
-def test_exactly_what_is_missing_is_asked_for(finished_study, monkeypatch):
+def test_exactly_what_a_notebook_needs_is_brought_up_to_date(finished_study, monkeypatch):
+    """There or not: what is there may be of other settings."""
     asked = []
-    monkeypatch.setattr(notebook, "run", lambda layout, targets: asked.extend(targets))
+    monkeypatch.setattr(notebook, "run", lambda layout, targets, wait: asked.append(targets))
+    monkeypatch.setenv("LEANCLIPS_RUN_OF", "another study")
     layout, study, clips = notebook.open_study(str(finished_study.study))
-    index = layout.feature_index(study.backbone.name, "optimized")
-    index.unlink()
-    notebook.prepare_run(layout, study, clips, "source", 1)
-    assert asked == []
     notebook.prepare_run(layout, study, clips, "optimized", 1)
-    assert str(index) in asked
+    assert asked == [[str(layout.feature_index(study.backbone.name, "optimized")),
+                      str(layout.pretrain / "result.json")]]
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_results_need_no_views_beside_a_trained_backbone(finished_study, monkeypatch, trained):
+    asked = []
+    monkeypatch.setattr(notebook, "run", lambda layout, targets, wait: asked.extend(targets))
+    layout, study, _ = notebook.open_study(str(finished_study.study))
+    study = study.model_copy(update={"finetuning": study.finetuning.model_copy(
+        update={"finetune_backbone": trained})})
+    notebook.prepare_results(layout, study)
+    assert (str(layout.views(1)) in asked) == (not trained) and str(layout.crosstest) in asked
 
 
 def test_published_records_stand_in_for_a_study_that_was_not_run(finished_study):

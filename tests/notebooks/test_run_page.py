@@ -75,6 +75,13 @@ def test_synthetic_clips_are_labelled_wherever_numbers_show(run):
         assert SYNTHETIC not in make(run).caption
 
 
+def test_a_pretraining_that_leaks_recordings_is_told_wherever_numbers_show(run):
+    warm = Run(run.result, run.history, run.predictions, leaks=True)
+    for make in (run_page.scores, run_page.curves, run_page.confusion, run_page.mistakes):
+        assert "leaks recordings" in make(warm).caption
+        assert "leaks" not in make(run).caption
+
+
 def test_the_figure_is_small_equal_every_time_and_takes_the_colour_of_its_page(run):
     html, again = (show(run_page.curves(run))._repr_html_() for _ in range(2))
     assert html == again
@@ -84,8 +91,10 @@ def test_the_figure_is_small_equal_every_time_and_takes_the_colour_of_its_page(r
     assert 'aria-label="Learning curves. CRNN: 50.0% of the validation clips' in html
 
 
-def test_provenance_names_the_command(run):
-    assert ("Made by", "papermill …") in run_page.provenance(run).rows
+def test_provenance_names_the_command_and_how_was_computed(run):
+    rows = run_page.provenance(run).rows
+    assert ("Made by", "papermill …") in rows
+    assert ("Precision of training", "fp32, on cpu") in rows  # what older records mean as well
 
 
 def test_text_in_a_table_is_never_markup():
@@ -102,14 +111,16 @@ def test_a_long_table_scrolls_by_keyboard_too():
 
 
 def test_a_synthetic_study_is_introduced_as_one():
-    assert SYNTHETIC in introduce(Study(title="Demo", synthetic={}))._repr_html_()
-    assert SYNTHETIC not in introduce(Study(title="Mine"))._repr_html_()
+    assert SYNTHETIC in introduce(Study(title="Demo", synthetic={}), [])._repr_html_()
+    assert SYNTHETIC not in introduce(Study(title="Mine"), [])._repr_html_()
 
 
 def test_a_study_that_leaks_recordings_is_introduced_as_one():
+    clips = [Clip(f"p{n}", f"p{n}", "box", "tape", Role.PRETRAIN) for n in range(8)]
     leaking = Study(title="Mine", pretraining={"split": "random"})
-    assert "leaks recordings" in introduce(leaking)._repr_html_()
-    assert "leaks" not in introduce(Study(title="Mine"))._repr_html_()
+    assert "leaks recordings" in introduce(leaking, clips)._repr_html_()
+    assert "leaks" not in introduce(leaking, [])._repr_html_()  # no pretraining, no leak
+    assert "leaks" not in introduce(Study(title="Mine"), [])._repr_html_()
 
 
 def test_counts_give_clips_and_recordings_of_each_class():

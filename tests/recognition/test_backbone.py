@@ -1,6 +1,8 @@
 """The backbone never trains, and wrong weights are an error before anything runs."""
 
+import hashlib
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -140,6 +142,19 @@ def test_a_frame_size_that_the_network_does_not_take_is_told(tmp_path):
         backbone.load(Backbone(name="vit_b_16", weights=str(tmp_path / "vit.pth"), size=96))
 
 
+@pytest.mark.parametrize("error", [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")])
+def test_too_little_memory_is_no_wrong_frame_size(monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(backbone, "features", fail)
+    with pytest.raises(StudyError, match="the memory does not suffice for efficientnet-lite0 at "
+                                         "64 × 64 pixels; end what else fills it, or set a small"):
+        backbone.load(LITE)
+
+
 def test_batch_norm_is_folded_into_the_convolutions(lite, resnet_file):
     resnet = backbone.load(Backbone(name="resnet18", weights=str(resnet_file)))
     for model in (lite, resnet):
@@ -156,7 +171,9 @@ def test_a_checkpoint_may_be_safetensors(tmp_path, resnet_file):
 
 
 @pytest.mark.parametrize("settings, problem", [
-    ({"name": "resnet18", "weights": "nowhere.pth"}, "nowhere.pth: the weights file is missing"),
+    ({"name": "resnet18", "weights": "nowhere.pth"},
+     "nowhere.pth: the weights file is missing; copy it there or .* downloaded, or come with"),
+    ({"name": "resnet18", "weights": "/no/checkpoint"}, "/no/checkpoint: the weights file is mis"),
     ({"name": "resnet1"}, "there is no backbone 'resnet1'; use efficientnet-lite0"),
     ({"name": "r3d_18"}, "there is no backbone 'r3d_18'"),
     ({"name": "resnet18", "weights": "V9"}, "has no weights 'V9'; use IMAGENET1K_V1"),
@@ -170,9 +187,29 @@ def test_weights_that_are_not_there_are_told_at_once(settings, problem):
 def test_a_download_that_fails_says_where_to_put_the_file(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    with pytest.raises(StudyError, match=f"cannot be downloaded .* copy the file to {tmp_path}"):
+    with pytest.raises(StudyError, match="cannot be downloaded .* start again when there is a netw"
+                                         f".* copy the file to {tmp_path}.*efficientnet-lite2"):
         backbone.weights_file(Backbone(name="resnet34"))
     assert not list(tmp_path.rglob("*.pth"))
+
+
+@pytest.mark.parametrize("sound", [True, False])
+def test_a_download_counts_only_with_the_hash_in_its_name(tmp_path, monkeypatch, resnet_file,
+                                                          sound):
+    content = resnet_file.read_bytes()
+    name = f"net-{hashlib.sha256(content if sound else b'other').hexdigest()[:8]}.pth"
+    (tmp_path / name).write_bytes(content)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "cache"))
+    monkeypatch.setattr(backbone, "_torchvision_weights",
+                        lambda _: SimpleNamespace(url=(tmp_path / name).as_uri()))
+    settings = Backbone(name="resnet18", size=32 + sound)
+    if sound:
+        assert backbone.weights_file(settings).read_bytes() == content
+    else:
+        with pytest.raises(StudyError, match="cannot be downloaded .invalid hash value"):
+            backbone.weights_file(settings)
+    kept = [path for path in tmp_path.joinpath("cache").rglob("*") if path.is_file()]
+    assert [path.name for path in kept] == [name] * sound
 
 
 def test_weights_that_torchvision_has_already_are_used(tmp_path, monkeypatch, resnet_file):
@@ -205,16 +242,17 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("name", ["mine.pth", "mine"])
 def test_a_weights_file_in_study_yml_is_found_from_any_working_directory(
-        tmp_path, resnet_file, monkeypatch):
+        tmp_path, resnet_file, monkeypatch, name):
     (tmp_path / "study").mkdir()
-    (tmp_path / "study" / "mine.pth").write_bytes(resnet_file.read_bytes())
+    (tmp_path / "study" / name).write_bytes(resnet_file.read_bytes())
     (tmp_path / "study" / "study.yml").write_text(
-        "title: Mine\nbackbone: {name: resnet18, weights: mine.pth}\n")
+        f"title: Mine\nbackbone: {{name: resnet18, weights: {name}}}\n")
     monkeypatch.chdir(tmp_path)
     settings = load_study(tmp_path.joinpath("study").relative_to(tmp_path)).backbone
     monkeypatch.chdir("/")
-    assert backbone.weights_file(settings) == tmp_path / "study" / "mine.pth"
+    assert backbone.weights_file(settings) == tmp_path / "study" / name
 
 
 def test_the_fingerprint_tells_apart_what_gives_other_features(resnet_file):

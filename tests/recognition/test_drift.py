@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from leanclips.clips import load_clips
+from leanclips.recognition import backbone
 from leanclips.recognition.drift import FeatureDrift
 from leanclips.recognition.features import cosine_distance
 from leanclips.records import read_csv
@@ -28,6 +29,15 @@ def test_a_coarser_encode_moves_the_features_further(tmp_path, make_clip, ffmpeg
     assert found[0] == 0 < found[1] < found[2] < 1
 
 
+def test_equal_frames_of_a_short_clip_go_through_the_network_once(tmp_path, make_clip, monkeypatch):
+    clip, passed = make_clip(tmp_path / "clip.mp4", frames=5, size=(128, 96)), []
+    whole = backbone.features
+    monkeypatch.setattr(backbone, "features", lambda model, frames: passed.append(
+        len(frames)) or whole(model, frames))
+    assert FeatureDrift(SMALL.backbone, Sampling(frames=12))(clip, clip) == 0
+    assert passed == [5, 5]
+
+
 def test_its_fingerprint_tells_networks_and_frames_apart():
     other = FeatureDrift(Backbone(name="efficientnet-lite0", size=96), Sampling(frames=4))
     more = FeatureDrift(SMALL.backbone, Sampling(frames=5))
@@ -36,9 +46,9 @@ def test_its_fingerprint_tells_networks_and_frames_apart():
 
 def test_a_studys_features_say_how_far_each_clip_moved(finished_study):
     study, clips = load_study(finished_study.study), load_clips(finished_study)
-    backbone = study.backbone.name
-    assert "drift" not in read_csv(finished_study.feature_index(backbone, "source"))
-    table = read_csv(finished_study.feature_index(backbone, "optimized")).set_index("clip")
+    name = study.backbone.name
+    assert "drift" not in read_csv(finished_study.feature_index(name, "source"))
+    table = read_csv(finished_study.feature_index(name, "optimized")).set_index("clip")
     measure = FeatureDrift(study.backbone, study.sampling)
     for clip in [clip for clip in clips if clip.id in table.index][:3]:
         again = measure(finished_study.clip("source", clip.id),

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import av
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from leanclips.clips import Role, load_clips, of_role
 from leanclips.errors import StudyError
-from leanclips.recognition import backbone, features
+from leanclips.recognition import backbone, features, precision
 from leanclips.recognition.features import (Task, clip_features, frame_indices, frame_places,
                                             load_features, make_features, read_frames)
 from leanclips.records import read_csv
@@ -63,6 +64,14 @@ def test_the_frames_read_are_the_sampled_ones_in_rgb(clip):
         assert np.abs(blocks - picture).max() <= 1
 
 
+def test_a_name_like_an_address_and_a_title_in_latin_1_are_read(tmp_path, clip, ffmpeg,
+                                                                monkeypatch):
+    ffmpeg("-i", clip, "-c", "copy", "-metadata", b"title=Caf\xe9", tmp_path / "named.avi")
+    (tmp_path / "named.avi").rename(tmp_path / "12:30.avi")
+    monkeypatch.chdir(tmp_path)
+    assert len(read_frames(Path("12:30.avi"), Sampling(frames=3), 32)) == 3
+
+
 def test_a_short_clip_gives_as_many_frames_and_repeats_some(clip):
     made = read_frames(clip, Sampling(frames=20, take="first"), 48)
     assert made.shape == (20, 48, 48, 3)
@@ -80,7 +89,23 @@ def test_a_file_without_frames_is_named(tmp_path, make_clip, kind):
 @pytest.fixture
 def task(tiny_study, clip):
     study = load_study(tiny_study.study)
-    return Task(clip, tiny_study, study.backbone, study.sampling)
+    return made(clip, tiny_study, study.backbone, study.sampling)
+
+
+def made(path, layout, settings, sampling):
+    """The task that the stage makes."""
+    return Task(path, layout, settings, sampling, tuple(backbone.fingerprint(settings)))
+
+
+def test_a_worker_that_decodes_asks_for_no_device(task, monkeypatch):
+    def refuse():
+        raise AssertionError("the GPU was started")
+
+    monkeypatch.setattr(precision.torch.cuda, "is_available", refuse)
+    monkeypatch.setattr(precision.torch.cuda, "is_bf16_supported", refuse)
+    monkeypatch.setattr(backbone, "precision", refuse)
+    name, missing = features.to_compute(task)
+    assert name and len(missing.places) == task.sampling.frames
 
 
 def cached(task):
@@ -99,7 +124,7 @@ def test_a_second_call_computes_nothing(task, monkeypatch):
 
 def test_the_same_frames_give_the_same_features_as_computing_each(task):
     """A clip shorter than the sampling is computed once for each different frame."""
-    task = Task(task.path, task.layout, task.backbone, Sampling(frames=20))
+    task = made(task.path, task.layout, task.backbone, Sampling(frames=20))
     values = np.load(task.layout.feature(task.backbone.name, clip_features(task)))
     frames = read_frames(task.path, task.sampling, task.backbone.size)
     plain = backbone.features(features.cached_model(task.backbone), frames)
@@ -112,7 +137,7 @@ def test_one_process_for_the_gpu_computes_what_the_workers_would(task, tmp_path,
     """Here on the CPU: the clips go through the backbone together."""
     monkeypatch.setattr(features, "CLIPS_AT_ONCE", 2)
     smaller = task.backbone.model_copy(update={"size": 40})
-    tasks = [Task(make_clip(tmp_path / f"{n}.mp4", frames=9, seed=n), task.layout,
+    tasks = [made(make_clip(tmp_path / f"{n}.mp4", frames=9, seed=n), task.layout,
                   smaller if n == 3 else task.backbone, task.sampling) for n in range(6)]
     one_by_one = [clip_features(each) for each in tasks]
     paths = [task.layout.feature(task.backbone.name, name) for name in one_by_one]
@@ -137,10 +162,10 @@ def test_a_damaged_cache_file_is_computed_again(task, content):
 
 def test_clip_sampling_and_backbone_each_have_a_part_in_the_key(task, tmp_path, make_clip):
     other = make_clip(tmp_path / "other.mp4", frames=9, size=(96, 64), seed=5)
-    tasks = [task, Task(other, task.layout, task.backbone, task.sampling),
-             Task(task.path, task.layout, task.backbone.model_copy(update={"size": 40}),
+    tasks = [task, made(other, task.layout, task.backbone, task.sampling),
+             made(task.path, task.layout, task.backbone.model_copy(update={"size": 40}),
                   task.sampling),
-             Task(task.path, task.layout, task.backbone, Sampling(frames=5))]
+             made(task.path, task.layout, task.backbone, Sampling(frames=5))]
     assert len({clip_features(one) for one in tasks}) == 4
 
 
@@ -150,9 +175,10 @@ def test_two_processes_at_once_compute_the_same(task):
                "from leanclips.recognition.features import Task, clip_features; "
                "layout = Layout(Path(sys.argv[1])); study = load_study(layout.study); "
                "print(clip_features(Task(Path(sys.argv[2]), layout, study.backbone, "
-               "study.sampling)))")
-    both = [subprocess.Popen([sys.executable, "-c", program, task.layout.study, task.path],
-                             stdout=subprocess.PIPE, text=True) for _ in range(2)]
+               "study.sampling, tuple(sys.argv[3:]))))")
+    both = [subprocess.Popen([sys.executable, "-c", program, task.layout.study, task.path,
+                              *task.fingerprint], stdout=subprocess.PIPE, text=True)
+            for _ in range(2)]
     names = {process.communicate()[0].strip() for process in both}
     assert [process.returncode for process in both] == [0, 0]
     assert names == {clip_features(task)} and len(cached(task)) == 1
@@ -163,6 +189,17 @@ def test_two_processes_at_once_compute_the_same(task):
 def opened(finished_study):
     """Layout, settings and clips of a finished study."""
     return finished_study, load_study(finished_study.study), load_clips(finished_study)
+
+
+@pytest.mark.parametrize("variant, fast, told", [("source", False, 1), ("optimized", False, 0),
+                                                 ("source", True, 0)])
+def test_a_cpu_without_bf16_is_told_once_in_a_run(opened, monkeypatch, capsys, variant, fast, told):
+    monkeypatch.setattr(precision, "has_fast_bf16", lambda: fast)
+    monkeypatch.setattr(features, "run_all", lambda function, tasks, *_: read_csv(
+        layout.feature_index(study.backbone.name, variant))["key"])
+    layout, study, clips = opened
+    make_features(layout, study, clips, variant, 1)
+    assert capsys.readouterr().err.count("features are computed in fp32, more slowly") == told
 
 
 def test_a_changed_clip_alone_is_computed_again(opened, make_clip):

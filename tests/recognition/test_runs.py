@@ -1,5 +1,7 @@
 """A run's records are true, paired across variants, and the same each time."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 import torch
@@ -7,6 +9,7 @@ from safetensors.torch import load_file
 
 from leanclips.clips import Role, classes, load_clips, of_role, pretraining_clips
 from leanclips.errors import StudyError
+from leanclips.layout import ROOT, Layout
 from leanclips.recognition import runs
 from leanclips.recognition.features import load_features
 from leanclips.recognition.network import CRNN, MeanLinear
@@ -142,7 +145,9 @@ def test_a_run_names_what_it_was_made_from(opened):
     layout, study, clips = opened
     result = read_result(layout.run("optimized", 2) / "result.json")
     assert (result.variant, result.seed, result.backbone) == ("optimized", 2, "efficientnet-lite0")
-    assert result.command.endswith("-p variant optimized -p seed 2")
+    assert result.command == (
+        f"papermill notebooks/finetune.ipynb run.ipynb -p study {layout.study} "
+        "-p variant optimized -p seed 2")
     assert list(result.classes) == classes(clips, Role.TARGET) == ["a", "b"]
     assert not result.synthetic and not result.leaks_recordings
     chosen = of_role(clips, Role.TARGET)
@@ -150,11 +155,42 @@ def test_a_run_names_what_it_was_made_from(opened):
     assert result.classifiers["linear"].trainable_parameters == 2 * 1280 + 2
 
 
+def test_the_command_of_a_run_finds_its_study_wherever_that_lies(tmp_path):
+    def named(folder):
+        return runs.command(Layout(folder), "source", 1).split(" -p ")[1]
+
+    assert named(ROOT / "data" / "jhmdb") == "study data/jhmdb"
+    assert named(tmp_path / "my clips") == f"study '{tmp_path}/my clips'"
+    assert runs.command(Layout(tmp_path / "a"), "pretrain", 0) == f"leanclips pretrain {tmp_path}/a"
+
+
+def split_by(study, name):
+    return study.model_copy(update={"pretraining": study.pretraining.model_copy(
+        update={"split": name, "epochs": 1})})
+
+
 def test_a_random_split_of_the_pretraining_is_marked_as_leaking(opened):
     layout, study, clips = opened
-    random = study.model_copy(update={"pretraining": study.pretraining.model_copy(
-        update={"split": "random"})})
+    random = split_by(study, "random")
     assert pretrain(layout, random, clips).result.leaks_recordings
+    run = finetune(layout, random, clips, "source", 1)
+    assert run.leaks and not run.result.leaks_recordings  # its own split is whole
+
+
+@pytest.mark.parametrize("mixed", [True, False])
+def test_whether_an_official_split_leaks_is_seen_in_its_folds(opened, mixed):
+    layout, study, clips = opened
+    held = {clip.group for clip in clips if clip.group.endswith("tape1")}
+    folds = [replace(clip, fold="validation" if clip.group in held
+                     and not (mixed and clip.id.endswith("4")) else "train") for clip in clips]
+    run = pretrain(layout, split_by(study, "official"), folds)
+    assert run.result.leaks_recordings == run.leaks == mixed
+
+
+def test_a_random_split_of_clips_with_a_recording_each_does_not_leak(opened):
+    layout, study, clips = opened
+    alone = [replace(clip, group=clip.id) for clip in clips]
+    assert not pretrain(layout, split_by(study, "random"), alone).result.leaks_recordings
 
 
 def test_no_held_out_clip_is_ever_trained_or_validated_on(opened):
@@ -173,6 +209,14 @@ def test_without_pretraining_clips_the_network_starts_afresh(opened):
     assert finetune(layout, study, target, "source", 1).result.train_clips > 0
     with pytest.raises(StudyError, match="the pretrained network is missing; run the study first"):
         finetune(layout, study, clips, "source", 1)
+
+
+@pytest.mark.parametrize("changed", [{"decoder": 9}, {"lstm_layers": 2}])
+def test_a_pretrained_network_with_other_layers_is_told(opened, changed):
+    layout, study, clips = opened
+    other = study.model_copy(update={"network": study.network.model_copy(update=changed)})
+    with pytest.raises(StudyError, match="has other layers than study.yml gives it; run the"):
+        finetune(layout, other, clips, "source", 1)
 
 
 def test_an_official_split_that_is_not_there_is_told(opened):

@@ -19,6 +19,7 @@ from leanclips.analysis.results import Results
 from leanclips.analysis.statistics import RESAMPLES, clips_per_arm, standard_error, wilson
 from leanclips.errors import StudyError
 from leanclips.files import replaced_folder, write_text
+from leanclips.leaks import LEAKS
 from leanclips.records import RunResult
 
 # The once-only pages and those of each study, with their short names for the sidebar.
@@ -223,9 +224,7 @@ def notes(one: view.View) -> str:
         blocks.append(":::{note}\nSynthetic clips: rendered figures, not camera video. The numbers "
                       "show that the study runs, not how real video behaves.\n:::\n")
     if one.results.leaks:
-        blocks.append(":::{warning}\nA training of this study was validated on clips of "
-                      "recordings it was trained on (random split): that validation accuracy is "
-                      "too high. Held-out clips are not touched by this.\n:::\n")
+        blocks.append(f":::{{warning}}\n{LEAKS}\n:::\n")
     return "\n".join(blocks)
 
 
@@ -234,7 +233,7 @@ def provenance(run: RunResult) -> str:
     hashes = {"Backbone weights": run.backbone_sha256, "Features": run.features_sha256,
               "Split": run.split_sha256}
     rows = {"Backbone": markdown(run.backbone), "Seed": run.seed,
-            "Precision of training": run.precision,
+            "Precision of training": f"{run.precision}, on {run.device}",
             **{f"{name}, SHA-256": f"`{value}`" for name, value in hashes.items()},
             **{f"{markdown(name)}, version": markdown(value)
                for name, value in run.versions.items()}}

@@ -1,6 +1,7 @@
 """Tables and figures as a notebook shows them, in the ink of whatever page they stand on."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -9,6 +10,8 @@ import pandas as pd
 
 from leanclips.analysis.style import Figure, Theme, ink
 from leanclips.analysis.tables import Table
+from leanclips.clips import Clip
+from leanclips.leaks import LEAKS, pretraining_leaks
 from leanclips.study import Study
 
 SYNTHETIC = ("Synthetic clips: rendered figures, not camera video. The numbers show that the "
@@ -17,8 +20,6 @@ ROWS_AT_ONCE = 24
 TEXT = ' style="text-align: left; padding: 0.2em 0.6em"'
 NUMBER = ' style="text-align: right; padding: 0.2em 0.6em; white-space: nowrap"'
 STYLE = '<style type="text/css">*{stroke-linejoin: round; stroke-linecap: butt}</style>'
-LEAKS = ("Pretraining is validated on clips of recordings it was trained on (random split: leaks "
-         "recordings): that validation accuracy is too high.")
 
 # Colours that no figure uses, and what stands for them in the page: its own text colour and
 # font, so that one drawing reads in JupyterLab and in the book, on white and on dark.
@@ -42,11 +43,11 @@ class Shown:
         return self.text
 
 
-def introduce(study: Study) -> Shown:
+def introduce(study: Study, clips: Sequence[Clip]) -> Shown:
     """The study's title and what it is about, with what to beware of in its numbers."""
     about = " ".join(study.about.split())
     warnings = [SYNTHETIC] * (study.synthetic is not None)
-    warnings += [LEAKS] * (study.pretraining.split == "random")
+    warnings += [LEAKS] * pretraining_leaks(clips, study)
     lines = [line for line in (study.title, about, *warnings) if line]
     title, *others = map(escape, lines)
     html = f"<p><strong>{title}</strong></p>" + "".join(f"<p>{line}</p>" for line in others)

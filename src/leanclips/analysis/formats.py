@@ -40,6 +40,11 @@ def within(margin: float) -> str:
     return f"{100 * known(margin):g}"
 
 
+def width(distance: float) -> str:
+    """0.183 as 18.3 (points, without a sign)."""
+    return points(distance).lstrip("+")
+
+
 def interval(between: Interval) -> str:
     """An interval of differences, in points."""
     return f"{points(between.low)} to {points(between.high)}"

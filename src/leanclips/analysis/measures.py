@@ -29,6 +29,19 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Pairing:
+    """What pairing does for a comparison: the widths of its 90% interval, and of the one that
+    two unrelated sets of seeds and clips would give; `correlation` is that of the seeds'
+    accuracies (None where they do not vary).
+    """
+
+    classifier: str
+    paired: float
+    unpaired: float
+    correlation: float | None
+
+
+@dataclass(frozen=True)
 class Sizes:
     """Bytes of a variant's target and held-out clips.
 
@@ -90,13 +103,28 @@ def compare(results: Results, classifier: str, variant: str, tested: str) -> Com
     theirs = scores(results, classifier, SOURCE, SOURCE)
     difference = estimate(ours - theirs, heldout_groups(results))
     return Comparison(variant, classifier, tested, float(ours.mean()), float(theirs.mean()),
-                      difference, verdict(difference, results.study.margin, len(ours)))
+                      difference, verdict(difference, results.study.margin))
 
 
 def comparisons(results: Results) -> list[Comparison]:
     """All of them: classifier by classifier, variant by variant, own kind first."""
     return [compare(results, classifier, variant, tested) for classifier in CLASSIFIERS
             for variant in results.study.variants for tested in (OWN, ON_SOURCE)]
+
+
+def pairing(results: Results, classifier: str, variant: str) -> Pairing:
+    """How much pairing narrows the comparison of `variant` with the source, each on its own."""
+    groups = heldout_groups(results)
+    ours, theirs = (scores(results, classifier, name, name) for name in (variant, SOURCE))
+    paired, *alone = (_width(estimate(each, groups)) for each in (ours - theirs, ours, theirs))
+    seeds = ours.mean(axis=1), theirs.mean(axis=1)
+    varies = all(np.ptp(each) > 0 for each in seeds)
+    return Pairing(classifier, paired, float(np.hypot(*alone)),
+                   float(np.corrcoef(*seeds)[0, 1]) if varies else None)
+
+
+def _width(found: Estimate) -> float:
+    return found.within90.high - found.within90.low
 
 
 def as_table(found: Sequence[Comparison]) -> pd.DataFrame:

@@ -27,6 +27,8 @@ TAKEN = {"shuffled": "the order of the frames", "middle": "more than one frame",
 SAYS = {Verdict.EQUIVALENT: "changes the accuracy by less than {margin} points",
         Verdict.WORSE: "helps", Verdict.BETTER: "harms",
         Verdict.UNDECIDED: "may or may not help (undecided)",
+        Verdict.FEW: "changes the accuracy by less than {margin} points here, on too few "
+                     "recordings to say so of others",
         Verdict.ONE_SEED: "may or may not help (one seed cannot tell)"}
 
 
@@ -64,7 +66,7 @@ def seen(results: Results, view: str, classifier: str, epoch: str = "last") -> S
     difference = estimate(ours - scores(results, ORDERED, classifier, epoch),
                           heldout_groups(results))
     return Seen(view, classifier, epoch, ours.mean(axis=1), difference,
-                verdict(difference, results.study.margin, len(ours)))
+                verdict(difference, results.study.margin))
 
 
 def all_seen(results: Results, epoch: str = "last") -> list[Seen]:

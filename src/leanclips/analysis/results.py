@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from leanclips import records
 from leanclips.analysis.formats import several
@@ -16,6 +17,7 @@ from leanclips.study import SOURCE, Constant, Optimized, Study, load_study
 
 ORIGINALS = "originals"
 RUN_AGAIN = "run the study again ('make study STUDY=…'); it redoes only what is missing"
+SHOWN_ONLY = ("title", "about", "margin", "clips")
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Results:
 
     @property
     def is_published(self) -> bool:
-        return self.layout.work == self.layout.published
+        return self.layout.is_published
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -101,10 +103,11 @@ class Results:
 
 def load(layout: Layout) -> Results:
     """Read a finished study; StudyError names the first thing missing and the remedy."""
-    study = load_study(layout.study)
-    clips = tuple(read_table(layout.table))
     if not layout.work.is_dir():
         raise StudyError("the study has no records", layout.work, "run it with 'make study'")
+    study = load_study(layout.settings.parent)
+    _check_unchanged(layout)
+    clips = tuple(read_table(layout.table))
     reports = {name: _report(layout.report(name), name, clips)
                for name in (*study.all_variants, ORIGINALS)}
     grid = [(variant, seed) for variant in study.all_variants for seed in study.finetuning.seeds]
@@ -124,6 +127,20 @@ def load(layout: Layout) -> Results:
         if pretrained else None,
         seconds=_seconds(layout.stage_times), machine=_machine(layout.work / "machine.json"),
         drift=_drift(layout, study), views=_views(layout, study, clips))
+
+
+def _check_unchanged(layout: Layout) -> None:
+    """StudyError where the settings are not those of the records; what only the book shows may
+    differ.
+    """
+    if not layout.is_published and layout.ran_with.is_file():
+        now, then = ({name: value for name, value in yaml.safe_load(path.read_text("utf-8")).items()
+                      if name not in SHOWN_ONLY} for path in (layout.settings, layout.ran_with))
+        if now != then:
+            changed = min(name for name in now.keys() | then.keys()
+                          if now.get(name) != then.get(name))
+            raise StudyError(f"the setting '{changed}' has changed since the study ran",
+                             layout.settings, RUN_AGAIN)
 
 
 def targets(study: Study) -> dict[str, float]:

@@ -9,6 +9,7 @@ from leanclips.analysis.figures import title
 from leanclips.analysis.formats import classifier_name, percent, several
 from leanclips.analysis.style import Figure, Theme, colours, legend_above, panels, percent_axis
 from leanclips.analysis.tables import Table
+from leanclips.leaks import LEAKS
 from leanclips.recognition.runs import Run
 from leanclips.records import EPOCHS, EpochScore
 
@@ -98,6 +99,7 @@ def provenance(run: Run) -> Table:
             ("Backbone weights, SHA-256", result.backbone_sha256),
             ("Features, SHA-256", result.features_sha256),
             ("Split, SHA-256", result.split_sha256), ("Seed", str(result.seed)),
+            ("Precision of training", f"{result.precision}, on {result.device}"),
             *((f"{name}, version", number) for name, number in result.versions.items()))
     return Table("provenance", "What these numbers depend on.", ("What", "Value"), rows,
                  pd.DataFrame(rows, columns=["what", "value"]))
@@ -112,4 +114,5 @@ def _who(run: Run) -> str:
 
 
 def _warning(run: Run) -> str:
-    return f" {SYNTHETIC}" if run.result.synthetic else ""
+    told = [SYNTHETIC] * run.result.synthetic + [LEAKS] * run.leaks
+    return "".join(f" {sentence}" for sentence in told)

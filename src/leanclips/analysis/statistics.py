@@ -21,6 +21,7 @@ class Verdict(StrEnum):
     WORSE = "worse"
     BETTER = "better"
     UNDECIDED = "undecided"
+    FEW = "too few recordings"
     ONE_SEED = "one seed"
 
 
@@ -43,11 +44,15 @@ class Interval:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds and clips with its 90% and 95% bootstrap intervals."""
+    """A mean over seeds and clips with its 90% and 95% bootstrap intervals, and what it rests
+    on.
+    """
 
     value: float
     within90: Interval
     within95: Interval
+    seeds: int
+    recordings: int
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -61,12 +66,12 @@ def estimate(scores: np.ndarray, groups: Sequence[str], resamples: int = RESAMPL
 
     Seeds and recordings are two crossed sources of chance, so both are drawn again with
     replacement, independently ("pigeonhole bootstrap": Owen 2007, Annals of Applied
-    Statistics 1(2), doi 10.1214/07-AOAS122; slightly conservative). Clips of one recording
+    Statistics 1(2), doi 10.1214/07-AOAS122). Clips of one recording
     (`groups`, one name per clip) are drawn together: they are not independent. The intervals
     are percentile intervals (Efron & Tibshirani 1993, chapter 13). For a paired difference
     give `variant - source`, the same seeds and clips on both sides: what a split or a hard
-    clip adds to both cancels (Bouthillier et al. 2021, arXiv 2103.03098). Same input, same
-    numbers.
+    clip adds to both cancels (Bouthillier et al. 2021, arXiv 2103.03098). A handful of seeds or
+    recordings makes the intervals too narrow. Same input, same numbers.
 
     >>> estimate(np.zeros((3, 4)), "abcd", resamples=10).within90
     Interval(low=0.0, high=0.0)
@@ -88,22 +93,47 @@ def estimate(scores: np.ndarray, groups: Sequence[str], resamples: int = RESAMPL
     means = sums / (seeds * (group_counts @ sizes))
     low95, low90, high90, high95 = (float(q) for q in
                                     np.quantile(means, [0.025, 0.05, 0.95, 0.975]))
-    return Estimate(float(scores.mean()), Interval(low90, high90), Interval(low95, high95))
+    return Estimate(float(scores.mean()), Interval(low90, high90), Interval(low95, high95),
+                    seeds, int(recordings))
 
 
-def verdict(difference: Estimate, margin: float, seeds: int) -> Verdict:
+def least_margin(recordings: int) -> float:
+    """The share of recordings that may be lost unseen: with a twentieth chance, none of so many.
+
+    1 - 0.05^(1/n), the 95% bound of a zero numerator, about 3/n (Hanley & Lippman-Hand 1983,
+    JAMA 249(13), doi 10.1001/jama.1983.03330370053031).
+
+    >>> round(least_margin(27), 3)
+    0.105
+    """
+    return float(1 - 0.05 ** (1 / recordings))
+
+
+def recordings_needed(margin: float) -> int:
+    """The fewest recordings that can show equivalence within `margin` (see `least_margin`).
+
+    >>> recordings_needed(0.05)
+    59
+    """
+    return int(np.ceil(np.log(0.05) / np.log(1 - margin)))
+
+
+def verdict(difference: Estimate, margin: float) -> Verdict:
     """What may be said of a paired difference, given the margin that was fixed beforehand.
 
     `equivalent`: both one-sided tests at 5% reject a difference of `margin` or more, which
     is the same as the 90% interval lying inside ±margin (Schuirmann 1987, doi
-    10.1007/BF01068419). Else `worse` or `better`: the 95% interval leaves out zero.
-    Else `undecided`: too few clips or seeds to say either. A single seed's intervals know
+    10.1007/BF01068419). Resampling knows nothing of recordings that were not drawn, so a loss
+    that falls on few of them goes unseen where too few were: below `recordings_needed(margin)`
+    it is `too few recordings` instead. Else `worse` or `better`: the 95% interval leaves out
+    zero. Else `undecided`: too few clips or seeds to say either. A single seed's intervals know
     nothing of how seeds differ, so it has no verdict.
     """
-    if seeds == 1:
+    if difference.seeds == 1:
         return Verdict.ONE_SEED
     if -margin < difference.within90.low and difference.within90.high < margin:
-        return Verdict.EQUIVALENT
+        enough = difference.recordings >= recordings_needed(margin)
+        return Verdict.EQUIVALENT if enough else Verdict.FEW
     if difference.within95.high < 0:
         return Verdict.WORSE
     if difference.within95.low > 0:

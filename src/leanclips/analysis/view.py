@@ -5,23 +5,29 @@ A sentence that depends on how the numbers fall is made here; all else is in the
 
 import re
 from dataclasses import dataclass
+from shlex import quote
 
 import numpy as np
 
 from leanclips.analysis import compression_figures, figures, measures, order, tables
 from leanclips.analysis.case_study import CASE_STUDY
-from leanclips.analysis.formats import (classifier_name, interval, known, listing, percent,
-                                        points, several, within)
+from leanclips.analysis.formats import (MINUS, classifier_name, interval, known, listing,
+                                        percent, points, several, width, within)
 from leanclips.analysis.results import Results, controls, targets
-from leanclips.analysis.statistics import Verdict
+from leanclips.analysis.statistics import Verdict, least_margin, recordings_needed
 from leanclips.analysis.style import Figure
 from leanclips.analysis.tables import Table
+from leanclips.clips import Role, of_role, pretraining_clips
+from leanclips.layout import short_name
 from leanclips.records import CLASSIFIERS
-from leanclips.study import SOURCE
+from leanclips.study import SOURCE, weights_path
 
+TOGETHER = 0.5  # correlation
 IN_WORDS = {Verdict.EQUIVALENT: "equivalent within ±{margin} points",
             Verdict.WORSE: "worse", Verdict.BETTER: "better",
             Verdict.UNDECIDED: "undecided, for the interval reaches beyond ±{margin} points",
+            Verdict.FEW: "within ±{margin} points, but {recordings} held-out recordings are too "
+                         "few to call it equivalent ({needed} could be enough)",
             Verdict.ONE_SEED: "not to be judged by one seed"}
 
 
@@ -54,7 +60,8 @@ class View:
 
     @property
     def folder(self) -> str:
-        return f"data/{self.results.name}"
+        """As a command names it."""
+        return quote(short_name(self.results.layout))
 
     @property
     def about(self) -> str:
@@ -63,6 +70,12 @@ class View:
     @property
     def study(self):
         return self.results.study
+
+    @property
+    def weights(self) -> str:
+        """The backbone's, as prose names them."""
+        path = weights_path(self.study.backbone)
+        return f"the weights in {path.name}" if path else "ImageNet weights"
 
     @property
     def classes(self) -> list[str]:
@@ -115,7 +128,27 @@ class View:
         return [c for c in self.comparisons if (c.variant, c.tested) == (variant, tested)]
 
     def words(self, verdict: Verdict) -> str:
-        return IN_WORDS[verdict].format(margin=self.margin)
+        return IN_WORDS[verdict].format(margin=self.margin, recordings=self.recordings,
+                                        needed=self.recordings_needed)
+
+    @property
+    def recordings(self) -> int:
+        """How many were held out."""
+        return len(set(measures.heldout_groups(self.results)))
+
+    @property
+    def seen_in_pretraining(self) -> int:
+        """How many target clips are of recordings that pretraining saw too."""
+        seen = {clip.group for clip in pretraining_clips(self.results.clips)}
+        return sum(clip.group in seen for clip in of_role(self.results.clips, Role.TARGET))
+
+    @property
+    def recordings_needed(self) -> int:
+        return recordings_needed(self.study.margin)
+
+    @property
+    def least_margin(self) -> float:
+        return least_margin(self.recordings)
 
     @property
     def headline(self) -> str:
@@ -130,12 +163,31 @@ class View:
             verdicts = [f"{words} for the {classifier_name(c.classifier)}"
                         for words, c in zip(verdicts, found, strict=True)]
         unsaid = results.synthetic and "synthetic" not in self.title.lower()
-        return (f"On {'synthetic clips, ' if unsaid else ''}\u201c{self.title}\u201d, the "
+        leaks = " whose pretraining leaks recordings," if results.leaks else ""
+        return (f"On {'synthetic clips, ' if unsaid else ''}\u201c{self.title}\u201d,{leaks} the "
                 f"{variant} crops hold "
                 f"{percent(measures.share_of_source(results, variant), 0)} of the source crops' "
                 f"bytes; trained on them instead, accuracy on {len(results.heldout)} held-out "
                 f"clips over {results.seed_count} changes by {changes}: "
                 f"{'; '.join(dict.fromkeys(verdicts))}.")
+
+    @property
+    def pairing_sentences(self) -> list[str]:
+        """What pairing was worth, classifier by classifier."""
+        lines = []
+        for name in CLASSIFIERS:
+            found = measures.pairing(self.results, name, self.first_variant)
+            line = (f"{figures.title(name)}: the 90% interval of {self.first_variant} less "
+                    f"source is {width(found.paired)} points wide, and would be "
+                    f"{width(found.unpaired)} without pairing.")
+            if found.correlation is not None:
+                luck = ("a seed that is lucky for one is mostly lucky for the other"
+                        if found.correlation >= TOGETHER else
+                        "a seed that is lucky for one need not be for the other")
+                line += (f" Over {self.results.seed_count} the two accuracies correlate at "
+                         f"{found.correlation:.2f}: {luck}.".replace("-", MINUS))
+            lines.append(line)
+        return lines
 
     @property
     def control_sentence(self) -> str:

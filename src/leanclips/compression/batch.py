@@ -55,8 +55,7 @@ class Made:
 def make_all(tasks: Sequence[Task], jobs: int, what: str) -> list[Made]:
     """Make every clip that is not made already, in order. `what` names the work in progress."""
     ffmpeg()  # a missing codec is one clear message here, not one from every worker
-    for folder in {task.destination.parent for task in tasks}:
-        remove_asides(folder)
+    remove_asides(path.parent for task in tasks for path in (task.destination, task.record))
     saved = [0, 0]
 
     def note(made: Made) -> str:
@@ -85,8 +84,8 @@ def make(task: Task, known: Sequence[Solved | None] = ()) -> Made:
                 sha256_in, file_sha256(outcome.path))
     _remove_former(task, record, outcome.path)
     write_text(task.record, json.dumps(
-        {"key": wanted} | asdict(made) | {"outcome": asdict(outcome)
-                                          | {"path": outcome.path.name}}, indent=1))
+        {"file": task.parent.name, "key": wanted} | asdict(made)
+        | {"outcome": asdict(outcome) | {"path": outcome.path.name}}, indent=1))
     return made
 
 
@@ -140,7 +139,7 @@ def _restored(outcome: dict, path: Path) -> Outcome:
 
 
 def _solved(clip: dict) -> Solved:
-    return Solved(tuple(clip["looks"]), clip["crf"], clip["slope"], tuple(clip["first"]))
+    return Solved(**clip | {name: tuple(clip[name]) for name in ("looks", "first")})
 
 
 def _facts(path: Path, lenient: bool) -> Probe | None:

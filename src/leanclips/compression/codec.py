@@ -1,5 +1,7 @@
 """FFmpeg: the one place that knows its command lines."""
 
+import errno
+import os
 import signal
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -14,6 +16,12 @@ from leanclips.errors import ClipError, StudyError
 NEEDED = {"encoders": ("libx264", "libopenh264"), "filters": ("libvmaf",)}
 GET_FFMPEG = ("reinstall imageio-ffmpeg with pip, or point IMAGEIO_FFMPEG_EXE to an FFmpeg "
               "with libx264, libopenh264 and libvmaf")
+STOPS = {signal.SIGINT, signal.SIGTERM, signal.SIGKILL, signal.SIGHUP}  # a person or the system
+QUIET = {"SVT_LOG": "1"}  # errors alone: what it tells of itself would stand before FFmpeg's reason
+# What ails the machine or the folder; clips are decoded before FFmpeg gets them.
+NOT_THE_CLIP = {os.strerror(number) for number in (
+    errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EIO, errno.ENOENT, errno.EACCES,
+    errno.EROFS, errno.EDQUOT)}
 
 
 @cache
@@ -40,14 +48,19 @@ def ffmpeg_version() -> str:
 
 def _failure(code: int, stderr: str, where: Path) -> StudyError:
     """ClipError unless the failure has nothing to do with the clip."""
-    if code < 0 or code == 255:  # how FFmpeg ends on a signal
+    if code == 255 or -code in STOPS:  # FFmpeg ends with 255 where it heard the signal
         return StudyError("FFmpeg was stopped", where, "start again; use fewer --jobs if the "
                                                        "memory did not suffice")
-    lines = [line for line in stderr.splitlines() if line.strip()]
     if "No space left on device" in stderr:
         return StudyError("the disk is full", where, "free some space and start again")
-    return ClipError(f"FFmpeg failed ({lines[0].strip() if lines else 'no message'})", where,
-                     "check that the clip plays, replace it or remove it from clips.csv")
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    if told := [line for line in lines if any(why in line for why in NOT_THE_CLIP)]:
+        return StudyError(f"FFmpeg failed ({told[0]})", where, "this may pass: start again, with "
+                          "fewer --jobs if memory or open files did not suffice")
+    if code < 0:  # it crashed on this clip
+        lines.insert(0, signal.strsignal(-code) or f"signal {-code}")
+    return ClipError(f"FFmpeg failed ({lines[0] if lines else 'no message'})", where,
+                     "check that the clip plays, replace it or take it out of the set")
 
 
 def _started(command: Sequence[str], **options: object) -> subprocess.Popen:
@@ -56,7 +69,7 @@ def _started(command: Sequence[str], **options: object) -> subprocess.Popen:
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit it
     try:
-        return subprocess.Popen(command, stderr=subprocess.PIPE, **options)
+        return subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | QUIET, **options)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -189,9 +202,10 @@ def compare(distorted: Path, reference: Path, folder: Path, metric: str = "vmaf"
     """Write what FFmpeg measures of each frame into `folder`: scores.json, xpsnr.log.
 
     scores.json is libvmaf's log: VMAF NEG, the PSNR of each plane, and SSIM for metric `ssim`.
-    Frames are paired by their number, whatever the timestamps say. `height`: both are scaled to
-    it (bicubic) first.
+    Frames are paired by their number, whatever the timestamps say. `height`: both are turned as
+    they are shown and scaled to it (bicubic) first.
     """
+    turned = [] if height else ["-noautorotate"]
     ready = "settb=1/1000,setpts=N*40"
     ready += f",scale=-2:{height}:flags=bicubic" if height else ""
     ssim = "|name=float_ssim" if metric == "ssim" else ""
@@ -200,5 +214,5 @@ def compare(distorted: Path, reference: Path, folder: Path, metric: str = "vmaf"
     graph = f"[0:v:0]{ready}[d];[1:v:0]{ready}[r];"
     graph += (f"[d]split[d1][d2];[r]split[r1][r2];[d1][r1]{libvmaf},nullsink;"
               "[d2][r2]xpsnr=stats_file=xpsnr.log" if metric == "xpsnr" else f"[d][r]{libvmaf}")
-    run(["-noautorotate", "-i", distorted.resolve(), "-noautorotate", "-i", reference.resolve(),
-         "-lavfi", graph, "-fps_mode", "passthrough", "-f", "null", "-"], distorted, folder)
+    run([*turned, "-i", distorted.resolve(), *turned, "-i", reference.resolve(), "-lavfi",
+         graph, "-fps_mode", "passthrough", "-f", "null", "-"], distorted, folder)

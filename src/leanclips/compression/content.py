@@ -8,6 +8,7 @@ import av
 import numpy as np
 from av.sidedata.sidedata import Type
 
+from leanclips.compression.matroska import ends_early
 from leanclips.compression.probe import opened, since_first
 
 # A cut, as FFmpeg's filter scdet has it: percent by which the luma differs from the frame before,
@@ -42,9 +43,9 @@ class Content:
 def examine(path: Path) -> Content:
     """Decode a clip once. StudyError where it cannot be read at all."""
     ticks, quantizers, changes, textures, cuts, size, pixels = [], [], [], [], [], 0, 0
-    interlaced = damaged = False
-    before = None
+    interlaced, before = False, None
     with opened(path) as (container, stream):
+        damaged = ends_early(path)
         stream.codec_context.options = {"export_side_data": "venc_params"}
         for packet in container.demux(stream):
             size += packet.size

@@ -1,6 +1,7 @@
 """What re-encoding has to leave as it was, read from the files themselves."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +33,9 @@ class Track:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a file holds beside the pictures. `times` are seconds from the first frame shown."""
+    """What a file holds beside the pictures. `times` are seconds from the first frame shown, as
+    are the starts of the `chapters`, each with its title.
+    """
 
     codec: str
     pixels: str
@@ -46,6 +49,7 @@ class Facts:
     videos: int
     others: tuple[str, ...]
     depth: int
+    chapters: tuple[tuple[float, str], ...] = ()
 
 
 def facts(path: Path, content: Content | None = None) -> Facts:
@@ -57,9 +61,14 @@ def facts(path: Path, content: Content | None = None) -> Facts:
                  if stream.type in ("audio", "subtitle") and stream.codec_context is not None]
         kept = sorted(known, key=lambda stream: stream.type)  # as codec.encode maps them
         pictures = [stream for stream in container.streams.video if _is_picture(stream)]
-        others = tuple("a cover picture" if stream in pictures else f"a {stream.type} track"
+        chapters = container.chapters()
+        others = tuple("a cover picture" if stream in pictures else
+                       f"{'an' if stream.type.startswith('a') else 'a'} {stream.type} track"
                        for stream in container.streams
-                       if stream not in known and (stream.type != "video" or stream in pictures))
+                       if stream not in known and (stream.type != "video" or stream in pictures)
+                       and not _is_chapters(stream, len(chapters)))
+        if video.metadata.get("alpha_mode") == "1":  # WebM's, which decoders here leave out
+            others += ("an alpha channel",)
         times = {stream.index: [] for stream in (video, *kept)}
         digests = {stream.index: hashlib.sha256() for stream in kept}
         frame = None
@@ -88,7 +97,9 @@ def facts(path: Path, content: Content | None = None) -> Facts:
             tuple(_track(stream, times[stream.index], digests[stream.index].hexdigest(), start)
                   for stream in kept),
             len(container.streams.video) - len(pictures), others,
-            max(part.bits for part in frame.format.components))
+            max(part.bits for part in frame.format.components),
+            tuple((float(chapter["start"] * chapter["time_base"]) - start,
+                   chapter["metadata"].get("title", "")) for chapter in chapters))
 
 
 def _track(stream: av.stream.Stream, ticks: list[int | None], digest: str,
@@ -105,6 +116,11 @@ def _payload(codec: str, data: bytes) -> bytes:
     if codec == "aac" and len(data) > 7 and data[0] == 0xFF and data[1] & 0xF6 == 0xF0:
         return data[7 if data[1] & 1 else 9:]
     return b"" if codec == "mov_text" and data == b"\0\0" else data
+
+
+def _is_chapters(stream: av.stream.Stream, count: int) -> bool:
+    """Whether this is the track of text in which MP4 keeps its chapters: FFmpeg writes it anew."""
+    return stream.type == "data" and stream.name == "bin_data" and stream.frames == count > 0
 
 
 def _is_picture(stream: av.stream.Stream) -> bool:
@@ -164,6 +180,10 @@ def broken(source: Facts, made: Facts, codec: str) -> list[str]:
     if any(was not in (now, UNKNOWN) for was, now in zip(source.colours, made.colours,
                                                          strict=True)):
         found.append(f"colour tags {made.colours} instead of {source.colours}")
+    if ([title for _, title in source.chapters] != [title for _, title in made.chapters]
+            or not _close([start for start, _ in source.chapters],
+                          [start for start, _ in made.chapters], 1e-3)):
+        found.append("chapters")
     if ([(track.kind, track.codec, track.packets) for track in source.tracks]
             != [(track.kind, track.codec, track.packets) for track in made.tracks]):
         found.append("audio or subtitles")
@@ -173,6 +193,6 @@ def broken(source: Facts, made: Facts, codec: str) -> list[str]:
     return found
 
 
-def _close(was: tuple[float, ...], now: tuple[float, ...], *ticks: float) -> bool:
+def _close(was: Sequence[float], now: Sequence[float], *ticks: float) -> bool:
     return len(was) == len(now) and bool(
         np.all(np.abs(np.subtract(was, now)) <= min(max(ticks), 1e-3) + 1e-6))

@@ -10,7 +10,7 @@ import numpy as np
 
 from leanclips.clips import Roi
 from leanclips.compression.codec import write_openh264
-from leanclips.compression.probe import probe, timestamps
+from leanclips.compression.probe import open_video, probe, timestamps
 from leanclips.errors import StudyError
 from leanclips.files import written_aside
 
@@ -46,7 +46,7 @@ def crop(original: Path, roi: Roi | None, destination: Path) -> None:
     if the clip cannot be decoded whole.
     """
     facts = probe(original, whole=True)  # OpenCV paints over damage without a word
-    capture = cv2.VideoCapture(str(original))
+    capture = cv2.VideoCapture(str(original.absolute()))
     try:
         width, height = (round(capture.get(prop))
                          for prop in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
@@ -75,8 +75,8 @@ def keep_timestamps(path: Path, seconds: np.ndarray, fps: float) -> None:
     ticks = np.round(seconds / float(TIME_BASE)).astype(int)
     gaps = np.diff(ticks, append=ticks[-1] + round(float(np.median(np.diff(ticks)))))
     options = {"fflags": "+bitexact", "movflags": "+faststart"}
-    with (written_aside(path) as aside, av.open(str(path)) as source,
-          av.open(str(aside), "w", options=options) as out):
+    with (written_aside(path) as aside, open_video(path) as source,
+          av.open(str(aside.absolute()), "w", options=options) as out):
         stream = out.add_stream_from_template(source.streams.video[0])
         stream.time_base = TIME_BASE
         packets = [packet for packet in source.demux(video=0) if packet.size]

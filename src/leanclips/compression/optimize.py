@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import Protocol
 
 from leanclips.compression.codec import CODECS, Setting, encode
+from leanclips.compression.containers import delivered, suffix_for
 from leanclips.compression.content import Content, examine
 from leanclips.compression.contract import Facts, broken, facts, unsupported
 from leanclips.compression.prior import Solved, guess, solved
@@ -24,9 +25,6 @@ from leanclips.files import folder_aside, written_aside
 LEAST_SAVING = 0.05
 # log(drift) of J-HMDB crops rises by about this much per CRF (0.034 at 23, 0.301 at 43).
 DRIFT_PER_CRF = 0.11
-# What goes into MP4; the rest goes into Matroska.
-IN_MP4 = {"aac", "mp3", "ac3", "eac3", "alac", "flac", "opus", "mov_text"}
-KEPT_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv"}
 
 
 class Drift(Protocol):
@@ -101,8 +99,9 @@ def optimize(source: Path, goal: Goal, destination: Path, codec: str | None = No
     """Deliver `source` as small as a few encodes find it while every second holds `goal`.
 
     `codec` is a name of CODECS; by default the source's own, or H.264 where that is none of
-    them. `done` are clips like it, from which the search learns where to begin. `drift(source,
-    candidate)` measures how far the features of a network move; `goal.drift` makes it a gate.
+    them. `done` are clips like it; from those of its codec the search learns where to begin.
+    `drift(source, candidate)` measures how far the features of a network move; `goal.drift` makes
+    it a gate.
 
     The file is delivered in the container of the source, or as MP4 (Matroska where MP4 cannot
     hold its audio), with the suffix of that. The original bytes are delivered where re-encoding
@@ -119,23 +118,19 @@ def optimize(source: Path, goal: Goal, destination: Path, codec: str | None = No
         path = folder / f"try{suffix_for(source, was, codec)}"
         tries = _Tries(source, goal, codec, content, parts, path, drift)
         try:
-            trials = tries.search(done)
+            trials = tries.search([clip for clip in done if clip.codec == codec])
         except ClipError as error:  # it decodes, so it is the encoder or the container
             return keep(source, destination, Reason.UNSUPPORTED, error.what)
-        learnt = solved(content, trials, goal.tolerance)
+        learnt = solved(content, trials, goal.tolerance, codec)
         chosen, most = best(trials), _most(source)
         if chosen is None or chosen.bytes > most:
-            # The search ends early where the target would take more than `most` bytes.
-            proved = chosen is None and (len(trials) == MOST_TRIALS
-                                         or min(trials[-1].crfs) <= CODECS[codec].lowest)
-            small = all(trial.bytes <= most for trial in trials)
-            reason = Reason.UNREACHABLE if proved and small else Reason.NO_GAIN
-            return keep(source, destination, reason, tries=tries.samples(), learnt=learnt)
+            return keep(source, destination, *_why_kept(trials, CODECS[codec].lowest, most),
+                        tries=tries.samples(), learnt=learnt)
         made = tries.made[trials.index(chosen)]
         if found := problems(was, made.path, codec):
             return keep(source, destination, Reason.BROKEN, "; ".join(found),
                         tries=tries.samples(), learnt=learnt)
-        path = destination.with_suffix(made.path.suffix)
+        path = delivered(source, destination, made.path.suffix)
         os.replace(made.path, path)
     reason, detail = _why_above(made, goal, codec)
     if was.codec != codec:
@@ -222,21 +217,27 @@ def _why_above(made: _Made, goal: Goal, codec: str) -> tuple[Reason, str]:
     return Reason.ABOVE, "no CRF nearer to the target was found"
 
 
+def _why_kept(trials: Sequence[Trial], lowest: float, most: float) -> tuple[Reason, str]:
+    """The reason of a clip of which no encode holds the target in `most` bytes.
+
+    Only a window that misses at the lowest CRF proves that none does. The search ends early where
+    the target would take more than `most` bytes.
+    """
+    if any(trial.bytes > most for trial in trials):
+        return Reason.NO_GAIN, ""
+    if any(crf <= lowest and room < 0 for trial in trials
+           for crf, room in zip(trial.crfs, trial.headroom, strict=True)):
+        return Reason.UNREACHABLE, ""
+    return Reason.NO_GAIN, ("the target was not reached in six encodes"
+                            if len(trials) == MOST_TRIALS else "")
+
+
 def _known(source: Path) -> tuple[Content, Facts, list[slice]]:
     """What a clip shows, what it holds, and its windows of frames."""
     content = examine(source)
     if content.damaged or not content.times:
         raise ClipError("the clip is cut short or damaged", source, REPLACE)
     return content, facts(source, content), windows(content.times, content.cuts)
-
-
-def suffix_for(source: Path, was: Facts, codec: str) -> str:
-    """The suffix of a re-encoded file: the source's own where that container is kept."""
-    if source.suffix.lower() == ".m4v" and codec != "h264":  # FFmpeg's takes no other
-        return ".mp4"
-    if source.suffix.lower() in KEPT_SUFFIXES:
-        return source.suffix
-    return ".mp4" if all(track.codec in IN_MP4 for track in was.tracks) else ".mkv"
 
 
 def problems(was: Facts, made: Path, codec: str) -> list[str]:
@@ -277,7 +278,7 @@ def external(source: Path, made: Path, destination: Path, goal: Goal = Goal()) -
     if found := problems(was, made, now.codec):
         raise ClipError(f"the file does not keep what its source is ({'; '.join(found)})", made,
                         "encode it again without changing that")
-    quality = measure(made, source, parts, goal)
+    quality = measure(made, source, parts, goal, destination.parent)
     path = destination.with_suffix(made.suffix)
     with written_aside(path) as aside:
         shutil.copyfile(made, aside)
@@ -287,8 +288,7 @@ def external(source: Path, made: Path, destination: Path, goal: Goal = Goal()) -
 def keep(source: Path, destination: Path, reason: Reason, detail: str = "",
          tries: tuple[Sample, ...] = (), learnt: Solved | None = None) -> Outcome:
     """Deliver the original bytes, under the suffix of `source`."""
-    whole_name = destination.stem == source.name  # clip.avi.x: the suffix is there already
-    path = destination.with_suffix("" if whole_name else source.suffix)
+    path = delivered(source, destination, source.suffix)
     with written_aside(path) as aside:
         shutil.copyfile(source, aside)
     size = source.stat().st_size

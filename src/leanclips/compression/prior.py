@@ -25,13 +25,15 @@ GAINS_WEIGHT = 20.0
 @dataclass(frozen=True)
 class Solved:
     """A clip that is done: its looks, the one CRF that would hold its target, its headroom per
-    CRF there, and the CRF and headroom of its first encode.
+    CRF there, and the CRF and headroom of its first encode. A CRF means something within its
+    `codec` only.
     """
 
     looks: tuple[float, ...]
     crf: float
     slope: float
     first: tuple[float, float]
+    codec: str = "h264"
 
 
 def looks(content: Content) -> tuple[float, ...]:
@@ -42,7 +44,8 @@ def looks(content: Content) -> tuple[float, ...]:
             *(log2(max(count, 1e-4)) for count in counts))
 
 
-def solved(content: Content, trials: Sequence[Trial], tolerance: float) -> Solved | None:
+def solved(content: Content, trials: Sequence[Trial], tolerance: float,
+           codec: str = "h264") -> Solved | None:
     """What a clip's trials teach; None where none came near its target."""
     near = sorted(trials, key=lambda trial: abs(trial.worst - tolerance / 2))
     if not near or abs(near[0].worst - tolerance / 2) > NEAR:
@@ -54,7 +57,7 @@ def solved(content: Content, trials: Sequence[Trial], tolerance: float) -> Solve
         slope = min(max(median(slopes), 3 * SLOPE), SLOPE / 3) if slopes else SLOPE
     crf = min(crf + (tolerance / 2 - headroom) / slope
               for crf, headroom in zip(near[0].crfs, near[0].headroom, strict=True))
-    return Solved(looks(content), crf, slope, (max(trials[0].crfs), trials[0].worst))
+    return Solved(looks(content), crf, slope, (max(trials[0].crfs), trials[0].worst), codec)
 
 
 def guess(content: Content, done: Sequence[Solved], first: float, tolerance: float,

@@ -1,5 +1,6 @@
 """What a video file holds: size, frames, times. Read with PyAV, without decoding where safe."""
 
+import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,12 +10,13 @@ from pathlib import Path
 import av
 import numpy as np
 
-from leanclips.errors import ClipError
+from leanclips.compression.matroska import ends_early
+from leanclips.errors import ClipError, StudyError
 
 # One packet is one shown frame. Elsewhere packets may hold none (VP9's and AV1's hidden
 # frames) or a packed pair (MPEG-4 in AVI), so the frames are decoded and counted.
 PACKET_IS_FRAME = {"h264", "hevc", "mjpeg", "vp8", "prores", "dnxhd", "ffv1"}
-REPLACE = "replace it by a good copy or remove it from clips.csv"
+REPLACE = "replace it by a good copy or take it out of the set"
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ def probe(path: Path, whole: bool = False, least: int = 2) -> Probe:
             frames += len(decoded) if decode_all else shown
         # MP4 and MOV list every packet in their index: fewer of them means a cut file.
         damaged |= "mp4" in container.format.name and packets < stream.frames
+        damaged |= ends_early(path)
         fps = float(stream.average_rate or stream.guessed_rate or 0)
         time_base, codec = stream.time_base, stream.codec_context.name
     if damaged:
@@ -67,7 +70,7 @@ def probe(path: Path, whole: bool = False, least: int = 2) -> Probe:
         raise ClipError("the clip holds no frame", path, REPLACE)
     if frames < least:
         raise ClipError(f"the clip has one frame only and needs at least {least}", path,
-                         "remove it from clips.csv or replace it")
+                         "replace it or take it out of the set")
     seconds = float((max(ends) - min(times)) * time_base) if len(times) == frames else 0.0
     rotation = int(first.rotation) % 360
     width, height = first.width, first.height
@@ -99,15 +102,22 @@ def since_first(ticks: Sequence[int | None], time_base: Fraction, rate: Fraction
     return (ascending - ascending[:1]) * float(time_base)
 
 
+def open_video(path: Path) -> av.container.InputContainer:
+    """The file, opened. FFmpeg takes a relative name with a colon in it for an address, and a
+    title may be in any encoding.
+    """
+    return av.open(str(path.absolute()), metadata_errors="replace")
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    """The file and its video stream; whatever FFmpeg cannot read becomes a StudyError."""
+    """The file and its video stream; ClipError where FFmpeg cannot read it."""
     if not path.is_file():
-        raise ClipError("the clip is missing", path, "restore it or remove it from clips.csv")
+        raise ClipError("the clip is missing", path, "restore it or take it out of the set")
     if path.stat().st_size == 0:
         raise ClipError("the clip is empty (0 bytes)", path, REPLACE)
     try:
-        with av.open(str(path)) as container:
+        with open_video(path) as container:
             stream = container.streams.best("video")
             if stream is None:
                 raise ClipError("the file holds no video", path, REPLACE)
@@ -115,4 +125,7 @@ def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
                 raise ClipError("the clip is of an unknown format", path, REPLACE)
             yield container, stream
     except av.error.FFmpegError as error:
+        if error.errno in (errno.ENOMEM, errno.EMFILE, errno.ENFILE):
+            raise StudyError(f"the clip cannot be read now ({error.strerror})", path,
+                             "start again, with fewer --jobs") from None
         raise ClipError(f"the clip cannot be read ({error.strerror})", path, REPLACE) from None

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import log
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from leanclips.compression.codec import compare
-from leanclips.errors import ClipError
+from leanclips.errors import ClipError, StudyError
+from leanclips.files import folder_aside
 
 WINDOW_SECONDS = 1.0
 WINDOW_FRAMES = 8
@@ -34,7 +34,8 @@ def logit(percent: float) -> float:
 class Metric:
     """A measure of quality: `straight` makes it nearly linear in CRF, falling by `per_crf`.
 
-    A delivered clip lies in [target, target + `tolerance`].
+    A delivered clip lies in [target, target + `tolerance`]. Above `largest` no target is asked
+    for: there the scale is cut off, and a score as good as that says nothing.
     """
 
     target: float
@@ -42,6 +43,7 @@ class Metric:
     highest: float
     straight: Callable[[float], float]
     per_crf: float
+    largest: float
 
     def headroom(self, score: float, target: float) -> float:
         """How many CRF `score` is above `target`, about: below zero, it misses the target."""
@@ -50,9 +52,9 @@ class Metric:
 
 METRICS = {
     # logit(VMAF NEG) over CRF: R² ≥ 0.993 on seven segments.
-    "vmaf": Metric(93, 0.5, 100, logit, 0.128),
-    "ssim": Metric(0.98, 0.001, 1, lambda ssim: -log(max(1 - ssim, 1e-6)), 0.11),
-    "xpsnr": Metric(40, 0.25, 100, lambda decibels: decibels, 0.55),
+    "vmaf": Metric(93, 0.5, 100, logit, 0.128, 99.9),
+    "ssim": Metric(0.98, 0.001, 1, lambda ssim: -log(max(1 - ssim, 1e-6)), 0.11, 0.9999),
+    "xpsnr": Metric(40, 0.25, 100, lambda decibels: decibels, 0.55, 59),
 }
 
 
@@ -127,23 +129,36 @@ def windows(times: Sequence[float], cuts: Sequence[int] = ()) -> list[slice]:
     return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(times)], strict=True)]
 
 
-def measure(distorted: Path, reference: Path, parts: Sequence[slice], goal: Goal) -> Quality:
+def measure(distorted: Path, reference: Path, parts: Sequence[slice], goal: Goal,
+            beside: Path | None = None) -> Quality:
     """Quality of `distorted` against `reference` in each window of frames.
 
-    VMAF NEG is model vmaf_v0.6.1neg. Raises StudyError if either cannot be decoded.
+    VMAF NEG is model vmaf_v0.6.1neg. FFmpeg's notes are kept meanwhile in the folder `beside`,
+    that of `distorted` unless told. Raises StudyError if either clip cannot be decoded.
     """
-    with TemporaryDirectory() as name:
-        folder = Path(name)
+    with folder_aside(beside or distorted.parent) as folder:
         compare(distorted, reference, folder, goal.metric, goal.height)
+        scores, chroma = _scores(folder, goal.metric)
+    if not len(scores):
+        raise ClipError("no frame could be compared", distorted, "check that the clip plays")
+    return judge(scores, chroma, parts, goal)
+
+
+def _scores(folder: Path, metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """The score of each frame (frames,), and its worse chroma plane's PSNR (frames,) in dB."""
+    try:
         frames = [frame["metrics"] for frame in
                   json.loads((folder / "scores.json").read_text())["frames"]]
-        scores = (_xpsnr(folder / "xpsnr.log") if goal.metric == "xpsnr" else
-                  np.array([frame[{"vmaf": "vmaf", "ssim": "float_ssim"}[goal.metric]]
-                            for frame in frames]))
-    if not frames:
-        raise ClipError("no frame could be compared", distorted, "check that the clip plays")
-    chroma = np.array([min(frame["psnr_cb"], frame["psnr_cr"]) for frame in frames])
-    return judge(scores, chroma, parts, goal)
+        chroma = np.array([min(frame["psnr_cb"], frame["psnr_cr"]) for frame in frames])
+        name = {"vmaf": "vmaf", "ssim": "float_ssim"}.get(metric)
+        scores = (np.array([frame[name] for frame in frames]) if name
+                  else _xpsnr(folder / "xpsnr.log"))
+        if len(scores) != len(chroma):
+            raise ValueError
+    except (OSError, ValueError, KeyError):
+        raise StudyError("FFmpeg's scores cannot be read (maybe the disk is full)", folder.parent,
+                         "free some space and start again") from None
+    return scores, chroma
 
 
 def judge(scores: np.ndarray, chroma: np.ndarray, parts: Sequence[slice], goal: Goal) -> Quality:

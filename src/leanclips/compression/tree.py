@@ -1,26 +1,23 @@
 """A whole folder: every video in it made as small as it gets, the rest copied, all reported."""
 
 import json
-import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from leanclips.clips import VIDEO_SUFFIXES
 from leanclips.compression.batch import Made, Task, make_all
 from leanclips.compression.codec import ffmpeg_version
-from leanclips.compression.optimize import KEPT_SUFFIXES, Drift, Outcome
+from leanclips.compression.names import destinations, is_video, places_of
+from leanclips.compression.optimize import Drift, Outcome
 from leanclips.compression.quality import Goal
+from leanclips.compression.walk import RECORDS, Tree, walk
 from leanclips.errors import StudyError
-from leanclips.files import only_one, write_text
+from leanclips.files import key, only_one, remove_asides, write_text
 from leanclips.records import TREE_REPORT, versions, write_csv
 
-# Video files beyond those of a study's clips.
-SUFFIXES = VIDEO_SUFFIXES | {".wmv", ".flv", ".ts", ".m2ts", ".mts", ".3gp", ".ogv", ".vob"}
-RECORDS = ".leanclips"
 CLAIMED = "claimed"  # in RECORDS: the names of all that leanclips delivers here
 REPORTS = ("report.csv", "report.json")
 WHOLE = ("frames", "width", "height", "windows")
@@ -28,36 +25,45 @@ WHOLE = ("frames", "width", "height", "windows")
 
 @dataclass(frozen=True)
 class Summary:
-    """What became of a tree: its reports and their totals."""
+    """What became of a tree: its reports and their totals. `left_out` are links that lead
+    nowhere or back, and what else is neither a file nor a folder.
+    """
 
     report: Path
     files: int
     bytes_in: int
     bytes_out: int
     reasons: dict[str, int]
+    left_out: tuple[Path, ...] = ()
 
 
 def optimize_tree(source: Path, destination: Path, goal: Goal, jobs: int,
                   codec: str | None = None, drift: Drift | None = None) -> Summary:
     """Optimize the file or tree `source` into the folder `destination`.
 
-    The same tree results: videos re-encoded or, with a reason, kept; other files copied.
+    The same tree results: videos re-encoded or, with a reason, kept; other files copied; links
+    followed.
     report.csv has a row for each file, report.json every window and every encode as well.
     Finished files are known by their content and not made again. Raises StudyError for folders
     that cannot be used; a file that cannot be read is kept and reported.
     """
-    files = _files(source, destination)
+    tree = _tree(source, destination)
     with only_one(destination / RECORDS / "lock", destination):
-        return _optimize_tree(files, source, destination, goal, jobs, codec, drift)
+        return _optimize_tree(tree, source, destination, goal, jobs, codec, drift)
 
 
-def _optimize_tree(files: Sequence[Path], source: Path, destination: Path, goal: Goal,
+def _optimize_tree(tree: Tree, source: Path, destination: Path, goal: Goal,
                    jobs: int, codec: str | None, drift: Drift | None) -> Summary:
+    remove_asides([destination, destination / RECORDS])
     root = source if source.is_dir() else source.parent
-    tasks = _tasks(files, root, destination, ("optimize", goal, codec), drift)
-    _claim(tasks, destination)
+    tasks = _tasks(tree, root, destination, goal, codec, drift)
+    _claim(tasks, destination, codec)
+    for folder in tree.folders:
+        (destination / folder.relative_to(root)).mkdir(parents=True, exist_ok=True)
+    for name in REPORTS:  # of what this run is about to replace
+        (destination / name).unlink(missing_ok=True)
     made = make_all(tasks, jobs, "optimize")
-    names = [file.relative_to(root).as_posix() for file in files]
+    names = [file.relative_to(root).as_posix() for file in tree.files]
     table = pd.DataFrame([_row(name, destination, one)
                           for name, one in zip(names, made, strict=True)],
                          columns=list(TREE_REPORT))
@@ -65,87 +71,56 @@ def _optimize_tree(files: Sequence[Path], source: Path, destination: Path, goal:
     write_csv(destination / "report.csv", table)
     write_text(destination / "report.json", json.dumps(
         _details(names, made, goal, codec, drift), indent=1) + "\n")
-    return Summary(destination / "report.csv", len(files), int(table["bytes_in"].sum()),
-                   int(table["bytes_out"].sum()), dict(Counter(table["reason"])))
+    return Summary(destination / "report.csv", len(names), int(table["bytes_in"].sum()),
+                   int(table["bytes_out"].sum()), dict(Counter(table["reason"])), tree.others)
 
 
-def _files(source: Path, destination: Path) -> list[Path]:
+def _tree(source: Path, destination: Path) -> Tree:
     if not source.exists():
         raise StudyError("there is no such file or folder", source, "name the clips to optimize")
     if destination.is_file():
         raise StudyError("is a file", destination, "name a folder for the optimized clips")
-    inner, outer = destination.resolve(), source.resolve()
-    if inner == outer or outer in inner.parents or (source.is_file() and inner == outer.parent):
+    one, inner = source.is_file(), destination.resolve()
+    tree = Tree((source,)) if one else walk(source)
+    if (inner == source.resolve().parent if one else
+            any(inner.is_relative_to(folder.resolve()) for folder in tree.folders)):
         raise StudyError("the optimized clips would lie among their sources", destination,
                          "name a folder outside the source")
-    if source.is_file():
-        return [source]
-    files = sorted(_walk(source))
-    if not files:
+    if not tree.files:
         raise StudyError("the folder holds no file", source, "name the folder of the clips")
     for name in REPORTS:
-        if source / name in files:
+        if not one and (source / name).exists():
             raise StudyError("has the name of a report that is written beside the clips",
                              source / name, "rename it")
-    return files
+    return tree
 
 
-def _walk(source: Path) -> Iterator[Path]:
-    """Every file below, symbolic links followed, each folder once; not leanclips' own."""
-    seen = set()
-    for name, folders, files in os.walk(source, followlinks=True):
-        here = Path(name)
-        if here.resolve() in seen:
-            folders.clear()
-            continue
-        seen.add(here.resolve())
-        folders[:] = [folder for folder in folders
-                      if folder != RECORDS and not folder.startswith(".aside-")]
-        yield from (here / file for file in files if (here / file).is_file())
-
-
-def _tasks(files: Sequence[Path], root: Path, destination: Path, how: tuple,
+def _tasks(tree: Tree, root: Path, destination: Path, goal: Goal, codec: str | None,
            drift: Drift | None) -> list[Task]:
-    """A task for each file. Of two that might end in one (a.avi, a.mp4), both keep their names
-    whole and what is delivered may add a suffix (a.avi.mp4).
-    """
-    stems = Counter(file.with_suffix("") for file in files if file.suffix.lower() in SUFFIXES)
-    sources, tasks = {file.resolve() for file in files}, []
-    for file in files:
-        name = file.relative_to(root)
-        video = file.suffix.lower() in SUFFIXES
-        alone = (not video or stems[file.with_suffix("")] == 1
-                 or file.suffix.lower() in KEPT_SUFFIXES)
-        if not alone and any(file.with_name(file.name + suffix) in files
-                             for suffix in (".mp4", ".mkv")):
-            raise StudyError("would be delivered under the name of another file", file,
-                             "rename one of them")
-        place = destination / (name if alone else f"{name}{file.suffix}")
-        record = destination / RECORDS / f"{name}.json"
-        tasks.append(Task(file, place, record, how if video else ("copy",),
-                          drift if video else None, lenient=True))
-        if any(path.resolve() in sources for path in _places(tasks[-1])):
-            raise StudyError("would be delivered in place of a source", file,
-                             "name another folder for the optimized clips")
+    """A task for each file. Its record has a name of one length, whatever the file's."""
+    tasks = []
+    for file, place in destinations(tree, root, destination, codec).items():
+        how, moved = ((("optimize", goal, codec), drift) if is_video(file) else (("copy",), None))
+        name = key(file.relative_to(root).as_posix())
+        record = destination / RECORDS / "files" / f"{name}.json"
+        tasks.append(Task(file, place, record, how, moved, lenient=True))
     return tasks
 
 
-def _places(task: Task) -> tuple[Path, ...]:
-    """Where the result of a task may be delivered."""
-    place = task.destination
-    return ((place,) if task.how[0] == "copy" else
-            (place, place.with_suffix(".mp4"), place.with_suffix(".mkv")))
-
-
-def _claim(tasks: Sequence[Task], destination: Path) -> None:
-    """Note the names of what is about to be delivered. StudyError where one of them is there
-    already and no run of leanclips has claimed it: it is not leanclips' to replace.
+def _claim(tasks: Sequence[Task], destination: Path, codec: str | None) -> None:
+    """Note the names of what is about to be delivered. StudyError where one of them is a source,
+    or is there already and no run of leanclips has claimed it: it is not leanclips' to replace.
     """
     note = destination / RECORDS / CLAIMED
     claimed = set(json.loads(note.read_text())) if note.exists() else set()
-    places = [destination / name for name in REPORTS]
-    places += [path for task in tasks for path in _places(task)]
-    for path in places:
+    sources = {task.parent.resolve() for task in tasks}
+    places = {destination / name: destination for name in REPORTS}
+    for task in tasks:
+        places |= dict.fromkeys(places_of(task.parent, task.destination, codec), task.parent)
+    for path, file in places.items():
+        if path.resolve() in sources:
+            raise StudyError("would be delivered in place of a source", file,
+                             "name another folder for the optimized clips")
         if path.exists() and path.relative_to(destination).as_posix() not in claimed:
             raise StudyError("is there already, and leanclips did not make it", path,
                              "name an empty folder, or move that file away")

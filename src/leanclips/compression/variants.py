@@ -11,6 +11,7 @@ import pandas as pd
 from leanclips.clips import Clip, Role, clips_root, of_role, verify_file
 from leanclips.compression.batch import RECIPE, Made, Task, make_all
 from leanclips.compression.codec import encode_x264, ffmpeg_version
+from leanclips.compression.names import is_video
 from leanclips.compression.optimize import Reason
 from leanclips.compression.quality import Goal
 from leanclips.compression.search import next_crf_for_bytes
@@ -93,16 +94,21 @@ def _row(clip: Clip, made: Made) -> tuple:
 
 
 def paired(layout: Layout, variant: External, clips: Sequence[Clip]) -> list[Path]:
-    """The file of each clip in another tool's folder: of the clip's id, with any suffix.
+    """The video of each clip in another tool's folder: of the clip's id, with any suffix of one.
 
-    StudyError that lists what is missing.
+    StudyError that lists what is missing, or for two of one clip.
     """
     folder = layout.study / variant.folder
-    files = {path.stem: path for path in sorted(folder.rglob("*")) if path.is_file()}
+    wanted, files = {clip.id for clip in clips}, {}
+    for path in sorted(folder.rglob("*")):
+        if is_video(path) and path.is_file() and files.setdefault(path.stem, path) != path:
+            if path.stem in wanted:
+                raise StudyError(f"stands for the same clip as {files[path.stem]}", path,
+                                 "leave one of them in the folder")
     if missing := [clip.id for clip in clips if clip.id not in files]:
         listed = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
         raise StudyError(f"{len(missing)} of {len(clips)} clips have no file ({listed})", folder,
-                         "name each file after its clip's id in clips.csv, with any suffix")
+                         "name each video after its clip's id in clips.csv, with any suffix")
     return [files[clip.id] for clip in clips]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
+from leanclips.analysis.statistics import least_margin, recordings_needed
 from leanclips.clips import (Clip, Role, check_roles, classes, clips_root, of_role,
                              pretraining_clips, scan_folders, study_table, verify_file, write_table)
 from leanclips.compression.probe import Probe, probe
@@ -19,6 +20,7 @@ from leanclips.datasets.rendering import check_table
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256, write_text
 from leanclips.layout import Layout
+from leanclips.leaks import LEAKS, pretraining_leaks
 from leanclips.progress import progress
 from leanclips.splits import group_split, pretraining_split
 from leanclips.study import Study, load_study
@@ -118,6 +120,7 @@ def check_study(folder: Path, clips: Path | None = None) -> Report:
         problems += _told(lambda: check_table(layout, study.synthetic, table))
     if not problems:
         problems += _split_problems(table, study, layout.table)
+    leaks = not problems and pretraining_leaks(table, study)
     problems += _copies(table, layout.table)
     probes: dict[str, Probe] = {}
 
@@ -132,7 +135,8 @@ def check_study(folder: Path, clips: Path | None = None) -> Report:
               f"{size / 1e6:.1f} MB.")
     if len(there) < len(table):
         looked = f"{len(table) - len(there)} of {len(table)} clips are still to be rendered."
-    return Report((*_counts(table), looked), tuple(_notes(table, study, probes)), tuple(problems))
+    notes = _notes(table, study, probes) + [LEAKS] * leaks
+    return Report((*_counts(table), looked), tuple(notes), tuple(problems))
 
 
 def _settings(folder: Path, title: str | None, group_pattern: str | None) -> Study:
@@ -232,6 +236,11 @@ def _notes(table: Sequence[Clip], study: Study, probes: dict[str, Probe]) -> lis
         if 0 < count < FEW_CLIPS:
             notes.append(f"There are only {count} {name} clips: one clip is "
                          f"{100 / count:.0f} points of accuracy.")
+    recordings = len({clip.group for clip in of_role(table, Role.HELDOUT)})
+    if 0 < recordings < (needed := recordings_needed(study.margin)):
+        notes.append(f"{recordings} held-out recordings cannot show equivalence within a margin of "
+                     f"less than {100 * least_margin(recordings):.1f} points; the margin of "
+                     f"{100 * study.margin:g} takes {needed}.")
     pretrain, used = of_role(table, Role.PRETRAIN), pretraining_clips(table)
     if not pretrain:
         notes.append("No clip has the role pretrain: the network starts without pretraining.")

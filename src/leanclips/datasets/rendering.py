@@ -49,7 +49,7 @@ def render_all(layout: Layout, study: Study, clips: Sequence[Clip], jobs: int) -
         raise StudyError("the study is not synthetic", layout.settings,
                          "its clips are files: name their folder with --clips")
     check_table(layout, study.synthetic, clips)
-    remove_asides(layout.rendered)
+    remove_asides((layout.rendered / clip.file).parent for clip in clips)
     run_all(render_clip, [Task(clip.id, study.synthetic.seed, layout.rendered / clip.file)
                           for clip in clips], jobs, "render")
 

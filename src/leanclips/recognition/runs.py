@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from shlex import quote
 
 import pandas as pd
 import safetensors.torch
@@ -13,12 +14,13 @@ from safetensors.torch import load_file
 from leanclips.clips import Clip, Role, classes, of_role, pretraining_clips
 from leanclips.errors import StudyError
 from leanclips.files import key, write_bytes
-from leanclips.layout import Layout, check_variant
+from leanclips.layout import Layout, check_variant, short_name
+from leanclips.leaks import leaks_recordings, pretraining_leaks
 from leanclips.recognition import backbone
 from leanclips.recognition.endtoend import EndToEnd
 from leanclips.recognition.features import Features, Frames, load_features
 from leanclips.recognition.network import CRNN, MeanLinear, trainable_parameters
-from leanclips.recognition.precision import has_fast_bf16
+from leanclips.recognition.precision import device, has_fast_bf16
 from leanclips.recognition.training import Labelled, Trained, initialized, predict, train
 from leanclips.records import (CLASSIFIERS, EPOCHS, HISTORY, PREDICTIONS, ClassifierResult,
                                EpochScore, RunResult, read_result, versions, write_csv,
@@ -34,11 +36,15 @@ Fitted = dict[str, tuple[torch.nn.Module, Trained]]  # by classifier
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training, as its notebook shows it: record, curves, validation predictions."""
+    """A finished training, as its notebook shows it: record, curves, validation predictions.
+
+    `leaks` is whether the pretraining that it is, or starts from, leaks recordings.
+    """
 
     result: RunResult
     history: pd.DataFrame
     predictions: pd.DataFrame
+    leaks: bool = False
 
 
 def labelled(features: Features, clips: Sequence[Clip], names: Sequence[str]) -> Labelled:
@@ -84,7 +90,7 @@ def pretrain(layout: Layout, study: Study, clips: Sequence[Clip]) -> Run | None:
     trained = train(network, *data, epochs=settings.epochs, batch=settings.batch,
                     rate=settings.rate, seed=settings.seed, what="pretraining",
                     mixed=has_fast_bf16())
-    return _record(layout, study, PRETRAIN, settings.seed, names, features, data,
+    return _record(layout, study, clips, PRETRAIN, settings.seed, names, features, data,
                    {"crnn": (network, trained)})
 
 
@@ -100,8 +106,8 @@ def finetune(layout: Layout, study: Study, clips: Sequence[Clip], variant: str,
     features, data = target_data(layout, study, clips, variant, seed)
     data = tuple(with_frames(part, layout, study, variant) for part in data)
     trained = fit(layout, study, clips, data, CLASSIFIERS, seed, variant)
-    return _record(layout, study, variant, seed, classes(clips, Role.TARGET), features, data,
-                   trained)
+    return _record(layout, study, clips, variant, seed, classes(clips, Role.TARGET), features,
+                   data, trained)
 
 
 def target_data(layout: Layout, study: Study, clips: Sequence[Clip], variant: str,
@@ -122,10 +128,11 @@ def fit(layout: Layout, study: Study, clips: Sequence[Clip], data: tuple[Labelle
     Initial weights and order of clips depend on `seed` alone. Raises StudyError where there
     was to be pretraining but its network is missing.
     """
-    torch.set_num_threads(1)  # two runs side by side beat two threads in one
     settings, training = study.finetuning, data[0]
-    width, count = training.features.shape[2], len(classes(clips, Role.TARGET))
     whole = training.frames is not None
+    # Two runs side by side beat two threads in one; with a backbone in each they do not fit.
+    torch.set_num_threads(cores() if whole else 1)
+    width, count = training.features.shape[2], len(classes(clips, Role.TARGET))
     build = {
         "crnn": lambda: with_backbone(study, _warm(layout, clips, initialized(
             lambda: CRNN(width, count, study.network), seed)), whole),
@@ -146,7 +153,10 @@ def with_backbone(study: Study, crnn: CRNN, whole: bool) -> torch.nn.Module:
 
 
 def _warm(layout: Layout, clips: Sequence[Clip], network: CRNN) -> CRNN:
-    """The CRNN with pretrained weights in all but its last layer, where there was pretraining."""
+    """The CRNN with pretrained weights in all but its last layer, where there was pretraining.
+
+    StudyError where its network is missing, or was trained with other settings.
+    """
     if not pretraining_clips(clips):
         return network
     path = layout.pretrain / MODEL
@@ -154,27 +164,36 @@ def _warm(layout: Layout, clips: Sequence[Clip], network: CRNN) -> CRNN:
         raise StudyError("the pretrained network is missing", path, "run the study first")
     state = {name: value for name, value in weights_of(load_file(path), "crnn", "last").items()
              if not name.startswith("head.")}
+    shapes = {name: value.shape for name, value in network.state_dict().items()
+              if not name.startswith("head.")}
+    if {name: value.shape for name, value in state.items()} != shapes:
+        raise StudyError("the pretrained network has other layers than study.yml gives it", path,
+                         "run the study again")
     network.load_state_dict(state, strict=False)
     return network
 
 
-def _record(layout: Layout, study: Study, variant: str, seed: int, names: Sequence[str],
-            features: Features, data: tuple[Labelled, Labelled], trained: Fitted) -> Run:
+def _record(layout: Layout, study: Study, clips: Sequence[Clip], variant: str, seed: int,
+            names: Sequence[str], features: Features, data: tuple[Labelled, Labelled],
+            trained: Fitted) -> Run:
     folder = layout.pretrain if variant == PRETRAIN else layout.run(variant, seed)
     training, validation = data
+    used = [clip for clip in clips if clip.id in {*training.ids, *validation.ids}]
     result = RunResult(
         study=layout.study.resolve().name, variant=variant, seed=seed,
         synthetic=study.synthetic is not None,
-        leaks_recordings=study.pretraining.split == "random" and variant == PRETRAIN,
+        leaks_recordings=leaks_recordings(used, validation.ids),
         classes=tuple(names), train_clips=len(training.ids),
         validation_clips=len(validation.ids),
         split_sha256=key(sorted(training.ids), sorted(validation.ids)),
         features_sha256=features.sha256,
         backbone=study.backbone.name, backbone_sha256=backbone.weights_sha256(study.backbone),
         precision="bf16" if has_fast_bf16() and not training.frames else "fp32",
+        device=device().type if training.frames else "cpu",
         versions=versions(), command=command(layout, variant, seed),
         classifiers={name: _scores(*pair) for name, pair in trained.items()})
-    run = Run(result, _history(trained), predictions(trained, validation, names))
+    run = Run(result, _history(trained), predictions(trained, validation, names),
+              pretraining_leaks(clips, study))
     save(folder / MODEL, {name: pair[1] for name, pair in trained.items()})
     write_csv(folder / "history.csv", run.history)
     write_csv(folder / "predictions.csv", run.predictions)
@@ -183,8 +202,8 @@ def _record(layout: Layout, study: Study, variant: str, seed: int, names: Sequen
 
 
 def command(layout: Layout, variant: str, seed: int) -> str:
-    """The command that makes a run again."""
-    study = f"data/{layout.study.resolve().name}"
+    """The command that makes a run again, at the top of leanclips."""
+    study = quote(short_name(layout))
     if variant == PRETRAIN:
         return f"leanclips pretrain {study}"
     return (f"papermill notebooks/finetune.ipynb run.ipynb -p study {study} "

@@ -15,6 +15,8 @@ from leanclips.recognition.endtoend import EndToEnd
 from leanclips.recognition.features import Frames
 from leanclips.recognition.precision import keep_freed_memory
 
+DECODED_AT_ONCE = 4  # clips
+
 
 @dataclass(frozen=True)
 class Labelled:
@@ -159,9 +161,10 @@ def step(network: nn.Module, copy: Mixed | None, optimizer: torch.optim.Optimize
 
 @torch.inference_mode()
 def predict(network: nn.Module, data: Labelled, batch: int = 32) -> torch.Tensor:
-    """Class scores (clips, classes) in eval mode."""
+    """Class scores (clips, classes) in eval mode; decoded frames are held of a few clips only."""
     network.eval()
     seen = data.seen_by(network)
+    batch = min(batch, DECODED_AT_ONCE) if isinstance(seen, Frames) else batch
     return torch.cat([network(seen[start:start + batch])
                       for start in range(0, len(data.ids), batch)])
 

@@ -22,7 +22,7 @@ class Frames:
         self._rewind()
 
     def _rewind(self) -> None:
-        self._capture = cv2.VideoCapture(str(self.path))
+        self._capture = cv2.VideoCapture(str(self.path.absolute()))
         self._place, self._frame = -1, None
 
     def __getitem__(self, place: int) -> np.ndarray:
