@@ -69,6 +69,7 @@ class Clip:
 
 COLUMNS = [field.name for field in fields(Clip)]
 REQUIRED = COLUMNS[:5]
+FOLDS = ("", "train", "validation")
 
 
 def read_table(path: Path) -> list[Clip]:
@@ -121,6 +122,9 @@ def _clip(row: dict[str | None, str | None], where: str) -> Clip:
     if file.is_absolute() or ".." in file.parts or "\\" in cells["file"]:
         raise StudyError(f"the file '{cells['file']}' leaves the clips folder", where,
                          "give a path inside it, with forward slashes")
+    if cells["fold"] not in FOLDS:
+        raise StudyError(f"the fold '{cells['fold']}' is neither train nor validation", where,
+                         "correct it, or leave it empty")
     try:
         return Clip(
             id=cells["id"], file=cells["file"], label=cells["label"], group=cells["group"],
