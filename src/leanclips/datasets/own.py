@@ -143,7 +143,8 @@ def _settings(folder: Path, title: str | None, group_pattern: str | None) -> Stu
     try:
         return Study(title=title or folder.resolve().name, group_pattern=group_pattern)
     except ValidationError as error:
-        raise StudyError(f"the group pattern {error.errors()[0]['msg']}", group_pattern,
+        problem = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise StudyError(f"the group pattern {problem}", group_pattern,
                          "give one like '(?P<group>.+)_[0-9]+'") from None
 
 
