@@ -39,7 +39,8 @@ study: $(READY)
 	@$(BIN)/leanclips book "$(STUDY)"
 
 book: $(READY)
-	@$(BIN)/leanclips book "$(STUDY)"
+	@# Without STUDY: the study that the book showed last.
+	@$(BIN)/leanclips book $(if $(filter file,$(origin STUDY)),,"$(STUDY)")
 
 lab: $(READY)
 	@$(BIN)/jupyter lab --notebook-dir=. notebooks/finetune.ipynb

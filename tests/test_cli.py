@@ -1,5 +1,6 @@
 """Whatever a person gets wrong is one sentence that names it and what to do; status 2."""
 
+import errno
 import json
 import re
 import subprocess
@@ -270,3 +271,19 @@ def test_an_option_that_will_not_do_is_named(tmp_path, make_clip, leanclips, opt
     make_clip(tmp_path / "in" / "clip.mp4")
     code, _, err = leanclips("optimize", tmp_path / "in", tmp_path / "out", *options)
     assert code == 2 and is_one_sentence(err, said) and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("error, said", [
+    (OSError(errno.ENOSPC, "No space left on device", "/a"),
+     "/a: No space left on device; free some space there."),
+    (PermissionError(errno.EACCES, "Permission denied", "/a"),
+     "/a: Permission denied; check the permissions there."),
+    (OSError(errno.EIO, "Input/output error", "/a"), "/a: Input/output error."),
+    (OSError("cannot seek"), "the system: cannot seek."),
+    (BrokenPipeError(), "the system: BrokenPipeError.")])
+def test_what_the_system_refuses_is_told_in_its_words(leanclips, monkeypatch, error, said):
+    def refuse():
+        raise error
+
+    monkeypatch.setattr(cli, "app", refuse)
+    assert leanclips("render") == (2, "", f"leanclips: {said}\n")

@@ -57,6 +57,7 @@ def test_a_table_saved_by_a_spreadsheet_reads_well(tmp_path):
     ("a-1,a/1.mp4,a,g,target,,,1 2,", "roi 'x y side'"),
     ("a-1,a/1.mp4,a,g,target,,,-1 2 32,", "must not be negative"),
     ("a-1,a/1.mp4,a,g,target,,,0 0 8,", "the side at least 16"),
+    ("a-1,a/1.mp4,a,g,target,,,,validaton", "the fold 'validaton' is neither train nor"),
     ("a-1,a/1, 2.mp4,a,g,target,,,,", "has more cells than the first line"),
     ('a-1,"a/1.mp4,a,g,target,,,,', "is not readable CSV"),
 ])

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from leanclips.errors import StudyError
-from leanclips.files import (file_sha256, key, only_one, remove_asides, write_text,
-                             written_aside)
+from leanclips.files import (file_sha256, key, only_one, remove_asides, replaced_folder,
+                             write_text, written_aside)
 
 KILLED = """
 import os, signal, sys
@@ -58,6 +58,18 @@ def test_a_killed_process_leaves_the_old_file_and_a_folder_that_is_found_again(t
     assert names(path.parent) == sorted(["file.txt", *left])  # another run's, maybe
     remove_asides([path.parent])
     assert names(path.parent) == ["file.txt"]
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "folder"
+    for name in ("old", "new"):
+        with replaced_folder(path) as aside:
+            (aside / name).touch()
+    assert names(path) == ["new"]
+    with pytest.raises(ValueError), replaced_folder(path) as aside:
+        (aside / "half").touch()
+        raise ValueError
+    assert names(path) == ["new"] and names(tmp_path) == ["folder"]
 
 
 def test_two_who_write_the_same_file_never_meet(tmp_path):

@@ -1,5 +1,7 @@
 """What is published is numbers and plots: no clip, no weights, no time of day."""
 
+import os
+
 import nbformat
 import pytest
 
@@ -68,6 +70,18 @@ def test_publishing_again_takes_the_place_of_what_was_there(finished_study, publ
     publish(finished_study)
     assert "old.csv" not in files(published)
     assert not list(finished_study.study.glob(".aside-*"))
+
+
+def test_records_that_cannot_be_replaced_stay(finished_study, published, monkeypatch):
+    before = files(published)
+
+    def refuse(*_):
+        raise OSError("no space")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(OSError):
+        publish(finished_study)
+    assert files(published) == before
 
 
 def test_a_study_that_has_not_ended_is_not_published(tiny_study):

@@ -73,6 +73,12 @@ def test_a_folder_without_a_study_is_told(tmp_path):
         load_study(tmp_path)
 
 
+def test_a_file_in_place_of_the_folder_is_told(tmp_path):
+    path = study_yml(tmp_path, "title: a\n") / "study.yml"
+    with pytest.raises(StudyError, match=f"study.yml: is a file; name the folder, {tmp_path}"):
+        load_study(path)
+
+
 def test_yaml_cannot_run_code(tmp_path):
     with pytest.raises(StudyError, match="is not readable YAML"):
         load_study(study_yml(tmp_path, "title: !!python/object/apply:os.getcwd []\n"))

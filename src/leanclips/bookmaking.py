@@ -10,14 +10,24 @@ from leanclips.layout import ROOT, Layout
 BOOK = ROOT / "book"
 GENERATED = BOOK / "_generated"
 PUBLISHED = Layout(ROOT / "data" / "jhmdb", "published")
+SHOWN_LAST = BOOK / "_build" / "study.txt"
 SHOWN = ("study.yml", "clips.csv", "clips/*/report.csv", "features/*/*.csv", "runs/**/*.json",
          "runs/**/*.csv", "runs/**/run.ipynb", "times/**/*.tsv", "machine.json")
 
 
 def layouts(study: Path | None) -> list[Layout]:
-    """The published study where it is committed, then the reader's own."""
+    """The published study where it is committed, then the reader's own: the one shown last,
+    where none is named.
+    """
     shown = [PUBLISHED] if PUBLISHED.crosstest.is_file() else []
+    study = study or _shown_last()
     return shown + ([Layout(study)] if study is not None else [])
+
+
+def _shown_last() -> Path | None:
+    """The reader's study that the book showed last, as long as its records are there."""
+    study = Path(SHOWN_LAST.read_text(encoding="utf-8")) if SHOWN_LAST.is_file() else None
+    return study if study is not None and Layout(study).crosstest.is_file() else None
 
 
 def make_book(study: Path | None) -> tuple[Path, list[str]]:
@@ -37,6 +47,8 @@ def make_book(study: Path | None) -> tuple[Path, list[str]]:
 def write_pages(study: Path | None) -> None:
     """Write the book's source: pages, figures and tables, from the run records."""
     book.write_pages(BOOK, [results.load(layout) for layout in layouts(study)], GENERATED)
+    if study is not None:
+        write_text(SHOWN_LAST, str(study.resolve()))
 
 
 def _determining(shown: list[Layout]) -> Iterator[Path]:

@@ -1,7 +1,6 @@
 """The command line: each verb of a study, and nothing else."""
 
 import logging
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from leanclips.errors import StudyError
+from leanclips.errors import StudyError, of_system
 from leanclips.layout import ROOT, Layout, check_variant, short_name
 
 app = typer.Typer(
@@ -303,7 +302,8 @@ def crosstest(study: StudyFolder, jobs: Jobs = None) -> None:
 
 
 Shown = Annotated[Path | None, typer.Argument(
-    metavar="[STUDY]", help="Your own study, shown beside the published one.")]
+    metavar="[STUDY]", help="Your own study, shown beside the published one. Default: the "
+                               "one shown last.")]
 
 
 @app.command()
@@ -358,8 +358,7 @@ def main() -> None:
             print("leanclips: stopped; what is finished is kept.", file=sys.stderr)
         raise
     except OSError as error:
-        print(f"leanclips: {error.filename or 'the system'}: {os.strerror(error.errno or 0)}; "
-              "check the disk's space and the folder's permissions.", file=sys.stderr)
+        print(f"leanclips: {of_system(error)}", file=sys.stderr)
         sys.exit(2)
 
 

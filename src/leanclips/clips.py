@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256, write_text
 from leanclips.layout import Layout
-from leanclips.study import Study
+from leanclips.study import Study, load_study
 
 CLIP_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 VIDEO_SUFFIXES = {".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg"}
@@ -69,6 +69,7 @@ class Clip:
 
 COLUMNS = [field.name for field in fields(Clip)]
 REQUIRED = COLUMNS[:5]
+FOLDS = ("", "train", "validation")
 
 
 def read_table(path: Path) -> list[Clip]:
@@ -121,6 +122,9 @@ def _clip(row: dict[str | None, str | None], where: str) -> Clip:
     if file.is_absolute() or ".." in file.parts or "\\" in cells["file"]:
         raise StudyError(f"the file '{cells['file']}' leaves the clips folder", where,
                          "give a path inside it, with forward slashes")
+    if cells["fold"] not in FOLDS:
+        raise StudyError(f"the fold '{cells['fold']}' is neither train nor validation", where,
+                         "correct it, or leave it empty")
     try:
         return Clip(
             id=cells["id"], file=cells["file"], label=cells["label"], group=cells["group"],
@@ -215,9 +219,21 @@ def check_roles(clips: Sequence[Clip], where: Path) -> None:
                                         "one to validate on")
 
 
+def write_it_with(layout: Layout) -> str:
+    """How the table of a synthetic study is made."""
+    return f"write it with 'python -m leanclips.datasets.rendering {layout.study}'"
+
+
+def study_table(layout: Layout) -> list[Clip]:
+    """The rows of the study's clips.csv; StudyError, naming what makes it, where that is missing."""
+    if not layout.table.exists() and load_study(layout.study).synthetic is not None:
+        raise StudyError("is missing", layout.table, write_it_with(layout))
+    return read_table(layout.table)
+
+
 def load_clips(layout: Layout) -> list[Clip]:
     """The study's table, validated."""
-    clips = read_table(layout.table)
+    clips = study_table(layout)
     check_roles(clips, layout.table)
     return clips
 

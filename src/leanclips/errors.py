@@ -1,5 +1,10 @@
 """The one exception that people see."""
 
+import errno
+
+REMEDIES = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space there") | dict.fromkeys(
+    (errno.EACCES, errno.EPERM, errno.EROFS), "check the permissions there")
+
 
 class StudyError(Exception):
     """Something a person can mend: what is wrong, where, and what to do about it.
@@ -22,3 +27,11 @@ class StudyError(Exception):
 
 class ClipError(StudyError):
     """A clip that cannot be used as it is, whatever the rest of the set."""
+
+
+def of_system(error: OSError) -> str:
+    """What the operating system refused, in a sentence, with the remedy where its word has one."""
+    what = error.strerror or str(error) or type(error).__name__
+    said = f"{error.filename or 'the system'}: {what}"
+    remedy = REMEDIES.get(error.errno)
+    return f"{said}; {remedy}." if remedy else f"{said}."

@@ -40,6 +40,20 @@ def written_aside(path: Path) -> Iterator[Path]:
         os.replace(folder / path.name, path)
 
 
+@contextmanager
+def replaced_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path` that takes its place on success.
+
+    The old one stays until the new one is whole, and is removed once that is in its place.
+    """
+    with folder_aside(path.parent) as aside:
+        (aside / "new").mkdir()
+        yield aside / "new"
+        if path.exists():
+            os.replace(path, aside / "old")
+        os.replace(aside / "new", path)
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path`, whole or not at all."""
     with written_aside(path) as aside:

@@ -8,7 +8,7 @@ import nbformat
 
 from leanclips.analysis import figures, results, style
 from leanclips.errors import StudyError
-from leanclips.files import written_aside
+from leanclips.files import replaced_folder
 from leanclips.layout import Layout
 
 TABLES = ("study.yml", "clips/*/report.csv", "clips/*.control.json", "features/*/*.csv",
@@ -27,8 +27,7 @@ def publish(layout: Layout) -> int:
     if not layout.crosstest.is_file():
         raise StudyError("the study has not run to its end", layout.study, "run it first")
     folder, figure = layout.study.resolve(), figures.answer(results.load(layout))
-    with written_aside(layout.published) as aside:
-        aside.mkdir()
+    with replaced_folder(layout.published) as aside:
         shutil.copyfile(layout.table, aside / layout.table.name)
         count = 1
         for path in _records(layout.work):
@@ -38,7 +37,6 @@ def publish(layout: Layout) -> int:
             copy.write_bytes(content.replace(str(folder).encode(), f"data/{folder.name}".encode()))
             count += 1
         style.write(figure, aside)  # the README shows it
-        shutil.rmtree(layout.published, ignore_errors=True)
     return count
 
 

@@ -205,6 +205,8 @@ def load_study(folder: Path) -> Study:
         raise StudyError("there is no such study", path,
                          "name a folder with a study.yml, or make one with 'leanclips new'"
                          ) from None
+    except NotADirectoryError:
+        raise StudyError("is a file", folder, f"name the folder, {Path(folder).parent}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         problem = " ".join(str(error).split())
         raise StudyError(f"is not readable YAML ({problem})", path, "correct it") from None

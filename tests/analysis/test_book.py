@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -11,7 +12,7 @@ import pytest
 import yaml
 from nbformat.v4 import new_markdown_cell, new_notebook
 
-from leanclips.analysis import book, notebooks, order, style
+from leanclips.analysis import book, notebooks, order, style, view
 from leanclips.analysis.formats import percent
 from leanclips.analysis.results import load
 from leanclips.errors import StudyError
@@ -223,6 +224,34 @@ def test_whether_time_is_needed_is_told_where_the_records_have_it(pages, make_re
     shown = (out / "tiny" / "time.md").read_text()
     assert "These records come without it." in shown and "themed-figure" not in shown
     assert not (out / "tiny" / "tables" / "time.csv").exists()
+
+
+def test_the_case_for_the_last_epoch_fits_the_numbers(pages, results):
+    kept = (pages(results, name="one") / "tried.md").read_text()
+    assert "it is fixed beforehand." in kept and "would have helped" not in kept
+    gained = results.correct.copy()
+    gained[:, :, :, 0], gained[:, :, :, 1] = 0, 1  # the last epoch, and the picked one
+    told = (pages(replace(results, correct=gained), name="two") / "tried.md").read_text()
+    assert "picking would have helped" in told
+
+
+def test_a_study_without_a_control_does_not_speak_of_one(pages, make_records):
+    layout = make_records(variants={"optimized": {"target": 93}})
+    out = pages(load(layout), name="without")
+    for name in ("case-study", "limits"):
+        assert "control" not in (out / f"{name}.md").read_text(), name
+    out = pages(load(make_records("with")), name="with")
+    assert "show\n  a control beside it" in (out / "case-study.md").read_text()
+    assert "compare with the control and" in (out / "limits.md").read_text()
+
+
+def test_a_class_may_have_any_name(results):
+    one = view.make(results)
+    runs = {key: run.model_copy(update={"classes": ("*jump*", "walk")})
+            for key, run in results.runs.items()}
+    named = replace(one, results=replace(results, runs=runs))
+    shown = book.Pages(TEMPLATES, [one]).render("study/data.md", named)
+    assert r"(\*jump\* and walk)" in shown
 
 
 def test_hidden_cells_go_and_headings_stay_in_step(tmp_path):

@@ -1,6 +1,7 @@
 """Figures: the same bytes each time, for both themes, with words and numbers beside them."""
 
 import re
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leanclips.analysis import compression_figures, figures, order, style
+from leanclips.analysis import compression_figures, figures, measures, order, style
 from leanclips.analysis.results import load
 
 ALL = [figures.answer, figures.accuracy_spread, figures.differences, figures.cross_matrix,
@@ -50,6 +51,40 @@ def test_a_variant_keeps_its_colour_whichever_others_are_shown():
     colours = style.colours(["source", "optimized", "constant"])
     assert colours["source"] == style.colours(["source"])["source"]
     assert len(set(colours.values())) == 3
+
+
+@pytest.mark.parametrize("margin, shown", [(0.05, "±5 points"), (0.004, "±0.4 points")])
+def test_a_margin_is_told_as_it_is(make_records, margin, shown):
+    assert shown in figures.differences(load(make_records(margin=margin))).caption
+
+
+def test_another_tools_files_stand_among_the_qualities(make_records):
+    results = load(make_records(variants={"optimized": {"target": 93},
+                                          "vendor": {"folder": "theirs"}}))
+    figure = compression_figures.quality(results)
+    assert "vendor 93.2 (lowest 93.2)" in figure.alt
+    assert (figure.data["variant"] == "vendor").sum() == len(results.compared)
+
+
+@pytest.mark.filterwarnings("error")
+def test_where_every_clip_kept_its_bytes_the_qualities_are_told_to_be_none(make_records, tmp_path):
+    layout = make_records(variants={"optimized": {"target": 93}})
+    table = pd.read_csv(layout.report("optimized"))
+    table.assign(crf=None, reason="no-gain").to_csv(layout.report("optimized"), index=False)
+    figure = compression_figures.quality(load(layout))
+    assert figure.alt == "Median quality: optimized none re-encoded."
+    style.write(figure, tmp_path)
+
+
+def test_chance_is_the_share_of_the_largest_class(results):
+    assert measures.chance(results) == 0.5
+    jumps = next(clip for clip in results.heldout if clip.label == "walk")
+    more = replace(results, clips=tuple(replace(clip, label="jump") if clip == jumps else clip
+                                        for clip in results.clips))
+    assert measures.chance(more) == 5 / 8
+    for make in (figures.answer, order.figure):
+        assert "chance (62%)" in make(more).caption
+    assert "chance 62.5%" in order.sentences(more)[-1]
 
 
 def test_alt_text_of_the_confusions_names_the_worst_or_says_there_is_none(make_records):

@@ -87,7 +87,8 @@ def test_every_table_is_written_beside_its_page(results, tmp_path):
     (formats.duration(12.5), "12 s"), (formats.duration(600), "10 min"),
     (formats.duration(7260), "2 h 01 min"), (formats.about(8803), "8,800"),
     (formats.listing(["a", "b", "c"]), "a, b and c"), (formats.several(1, "clip"), "1 clip"),
-    (formats.interval(Interval(-0.01, 0.02)), "−1.0 to +2.0"),
+    (formats.interval(Interval(-0.01, 0.02)), "−1.0 to +2.0"), (formats.within(0.05), "5"),
+    (formats.within(0.07), "7"), (formats.within(0.025), "2.5"), (formats.within(0.004), "0.4"),
 ])
 def test_numbers_are_printed_in_one_way(shown, expected):
     assert shown == expected

@@ -9,6 +9,7 @@ import pytest
 
 from leanclips.clips import Role, Roi, load_clips, of_role, read_table, write_table
 from leanclips.datasets.own import check_study, new_study
+from leanclips.datasets.rendering import render_all, synthetic_table
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256
 from leanclips.layout import Layout
@@ -154,8 +155,8 @@ def test_the_case_study_s_layout_keeps_its_roles(clips, tmp_path, make_clip):
 
 
 @pytest.mark.parametrize("arguments, problem", [
-    ({"group_pattern": "(.+)_"}, "the group pattern .* must contain"),
-    ({"group_pattern": "(?P<group>"}, "the group pattern .* is not a regular expression"),
+    ({"group_pattern": "(.+)_"}, "the group pattern must contain"),
+    ({"group_pattern": "(?P<group>"}, "the group pattern is not a regular expression"),
     ({"group_pattern": "(?P<group>[a-z]).*k"}, "does not match the group pattern"),
     ({"group_pattern": "(?P<group>_)"}, r"the class 'hop' has only 1 recording\(s\) and needs 3"),
     ({"heldout": 1.0}, "is no fraction to hold out"),
@@ -271,9 +272,48 @@ def test_a_bad_study_or_table_is_told_at_once(study):
         check_study(study)
 
 
-def test_a_synthetic_study_needs_no_clips(tmp_path):
-    (tmp_path / "study.yml").write_text("title: Rendered\nsynthetic: {}\n")
-    assert "renders the clips when the study runs" in check_study(tmp_path).summary[0]
+@pytest.fixture
+def rendered(tmp_path):
+    """A synthetic study with its table, nothing rendered yet."""
+    (tmp_path / "study.yml").write_text("title: Rendered\nsynthetic: {target: 4, heldout: 2}\n")
+    write_table(tmp_path / "clips.csv", synthetic_table(load_study(tmp_path).synthetic))
+    return tmp_path
+
+
+def test_a_synthetic_study_needs_no_clips(rendered):
+    report = check_study(rendered)
+    assert report.problems == ()
+    assert report.summary[-1] == "72 of 72 clips are still to be rendered."
+
+
+def test_a_rendered_clip_is_checked_like_any(rendered):
+    clip = Layout(rendered).rendered / "running-000.mp4"
+    clip.parent.mkdir(parents=True)
+    clip.write_text("no video")
+    assert only(rendered).startswith(f"{clip}: the clip cannot be read")
+
+
+def test_a_synthetic_study_without_its_table_is_told_what_makes_it(rendered):
+    Layout(rendered).table.unlink()
+    for ask in (check_study, lambda folder: load_clips(Layout(folder))):
+        with pytest.raises(StudyError, match="clips.csv: is missing; write it with 'python -m "
+                                             f"leanclips.datasets.rendering {rendered}'"):
+            ask(rendered)
+
+
+@pytest.mark.parametrize("other", ["target: 6, heldout: 2", "target: 4, heldout: 2, seed: 1"])
+def test_a_table_that_other_settings_made_is_told_before_and_by_the_renderer(rendered, other):
+    (rendered / "study.yml").write_text(f"title: Rendered\nsynthetic: {{{other}}}\n")
+    assert "is not the table that the setting 'synthetic' of study.yml makes; write it" in only(
+        rendered)
+    with pytest.raises(StudyError, match="is not the table that the setting 'synthetic'"):
+        render_all(Layout(rendered), load_study(rendered), load_clips(Layout(rendered)), 1)
+
+
+def test_a_region_marked_anew_leaves_a_synthetic_study_good(rendered):
+    rewrite(rendered, lambda clip: replace(clip, roi=Roi(0, 0, 64)) if clip.id == "running-000"
+            else clip)
+    assert check_study(rendered).problems == ()
 
 
 def test_the_real_study_has_no_problem(jhmdb_clips):

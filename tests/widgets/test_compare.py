@@ -40,6 +40,14 @@ def test_another_clip_starts_at_its_first_frame(compare):
     assert compare.frame.value == 0
 
 
+def test_another_tools_file_keeps_its_suffix(compare):
+    other = compare.clip.options[1][1]
+    path = compare.results.layout.clip("optimized", other)
+    path.rename(path.with_suffix(".mkv"))
+    compare.clip.value = other
+    assert compare.status.value == "" and picture(compare, "optimized").shape == (WIDTH, WIDTH, 3)
+
+
 def test_a_missing_file_is_a_sentence(compare):
     other = compare.clip.options[1][1]
     compare.results.layout.clip("optimized", other).unlink()

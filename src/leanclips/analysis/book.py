@@ -7,8 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
@@ -19,7 +18,7 @@ from leanclips.analysis.case_study import CASE_STUDY, OFFICIAL_SPLIT, RANDOM_SPL
 from leanclips.analysis.results import Results
 from leanclips.analysis.statistics import RESAMPLES, clips_per_arm, standard_error, wilson
 from leanclips.errors import StudyError
-from leanclips.files import folder_aside, write_text
+from leanclips.files import replaced_folder, write_text
 from leanclips.leaks import LEAKS
 from leanclips.records import RunResult
 
@@ -49,7 +48,7 @@ def write_pages(book_dir: Path, studies: Sequence[Results], out: Path) -> None:
     if not studies:
         raise StudyError("there is no finished study to show", out, "run one with 'make study'")
     views = [view.make(results) for results in studies]
-    with _folder_aside(out) as aside:
+    with replaced_folder(out) as aside:
         for name in COPIED:
             _copy(book_dir / name, aside / name)
         pages = Pages(book_dir, views)
@@ -72,7 +71,7 @@ def build(book_dir: Path) -> Path:
     source, target = book_dir / "_generated", book_dir / "_build" / "html"
     if not (source / "_toc.yml").is_file():
         raise StudyError("there are no pages to build", source, "run a study with 'make study'")
-    with _folder_aside(target) as html, tempfile.TemporaryDirectory() as scratch:
+    with replaced_folder(target) as html, tempfile.TemporaryDirectory() as scratch:
         call = "from jupyter_book.cli.main import main; main()"
         done = subprocess.run(
             [sys.executable, "-c", call, "build", "-W", "-n", "--keep-going", "--all",
@@ -95,17 +94,6 @@ def _telling(log: str) -> str:
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     problems = [line for line in lines if "WARNING" in line or "ERROR" in line]
     return " / ".join((problems or lines)[-LOG_LINES:])
-
-
-@contextmanager
-def _folder_aside(path: Path) -> Iterator[Path]:
-    """An empty folder beside `path` that takes its place on success."""
-    with folder_aside(path.parent) as aside:
-        (aside / "new").mkdir()
-        yield aside / "new"
-        if path.exists():
-            os.replace(path, aside / "old")
-        os.replace(aside / "new", path)
 
 
 def _copy(source: Path, target: Path) -> None:

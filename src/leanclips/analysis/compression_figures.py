@@ -1,5 +1,7 @@
 """The figures about clips and bytes. Each function: results in, Figure out."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
@@ -58,28 +60,28 @@ def savings(results: Results) -> Figure:
         "Box: the middle half and the median; one mark per clip. Below zero: the clip grew.",
         "Median saving per clip: " + listing([f"{name} {percent(value)}"
                                               for name, value in medians.items()]) + ".",
-        data, lambda theme: _draw_rows(results, data, "saving", theme))
+        data, lambda theme: _draw_rows(results, names, data, "saving", theme))
 
 
 def quality(results: Results) -> Figure:
     """Measured quality of each clip."""
     reports = {name: results.report(name) for name in results.study.variants}
-    data = pd.concat([table[table["crf"].notna()].assign(variant=name)[
+    data = pd.concat([table[~measures.kept(table)].assign(variant=name)[
         ["variant", "clip", "quality"]] for name, table in reports.items()])
-    grouped = data.groupby("variant", sort=False)["quality"]
-    told = listing([f"{name} {values.median():.1f} (lowest {values.min():.1f})"
-                    for name, values in grouped])
+    scores = {name: data.loc[data["variant"] == name, "quality"] for name in reports}
+    told = listing([f"{name} {values.median():.1f} (lowest {values.min():.1f})" if len(values)
+                    else f"{name} none re-encoded" for name, values in scores.items()])
     return Figure(
         "quality", "Quality of each re-encoded clip against its source crop: VMAF NEG, the 10th "
         "percentile of the worst second. Dashed: the target of the optimized variant. Clips that "
         "kept their original bytes are left out.",
         f"Median quality: {told}.", data,
-        lambda theme: _draw_rows(results, data, "quality", theme))
+        lambda theme: _draw_rows(results, tuple(reports), data, "quality", theme))
 
 
-def _draw_rows(results: Results, data: pd.DataFrame, column: str, theme: Theme) -> Canvas:
-    """A row per variant: a box and every clip."""
-    names = list(dict.fromkeys(data["variant"]))
+def _draw_rows(results: Results, names: Sequence[str], data: pd.DataFrame, column: str,
+               theme: Theme) -> Canvas:
+    """A row per variant: a box and every clip, if there is any."""
     colour, marker = colours(results.variants), markers(results.variants)
     canvas, (ax,) = panels(1, 1, 0.9 + 0.75 * len(names))
     rng = np.random.default_rng(JITTER_SEED)
@@ -88,10 +90,11 @@ def _draw_rows(results: Results, data: pd.DataFrame, column: str, theme: Theme) 
         ax.plot(values, y + rng.uniform(-0.3, 0.3, len(values)), linestyle="", markersize=3.5,
                 marker=marker.get(name, "o"), color=colour.get(name, theme.ink), alpha=0.45,
                 markeredgewidth=0, zorder=2)
-        ax.boxplot(values, positions=[y], orientation="horizontal", widths=0.5, showfliers=False,
-                   manage_ticks=False, zorder=3,
-                   **{f"{part}props": {"color": theme.ink, "linewidth": 1.4}
-                      for part in ("box", "whisker", "cap", "median")})
+        if len(values):
+            ax.boxplot(values, positions=[y], orientation="horizontal", widths=0.5,
+                       showfliers=False, manage_ticks=False, zorder=3,
+                       **{f"{part}props": {"color": theme.ink, "linewidth": 1.4}
+                          for part in ("box", "whisker", "cap", "median")})
         if column == "quality" and name in targets(results.study):
             ax.plot([targets(results.study)[name]] * 2, [y - 0.42, y + 0.42], linestyle="--",
                     color=theme.ink, linewidth=1.4)

@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from leanclips.analysis import measures
 from leanclips.analysis.case_study import CASE_STUDY
 from leanclips.analysis.formats import (capitalized, change, classifier_name, listing, percent,
-                                        points, spread)
+                                        spread, within)
 from leanclips.analysis.results import Results
 from leanclips.analysis.statistics import Spread
 from leanclips.analysis.statistics import spread as spread_of
@@ -70,7 +70,7 @@ def answer(results: Results) -> Figure:
     return Figure(
         "answer", "Size of the clips against accuracy on held-out clips of the same kind. Small "
         f"marks: each of {results.seed_count}; large: their mean with its 95% interval; dashed: "
-        f"chance ({percent(1 / len(results.classes), 0)}). Variants of equal size are set side "
+        f"chance ({percent(measures.chance(results), 0)}). Variants of equal size are set side "
         "by side.",
         "Accuracy on held-out clips. " + "; ".join(told) + ".",
         pd.concat([means.assign(seed="mean"), dots]),
@@ -95,7 +95,7 @@ def _draw_answer(results: Results, means: pd.DataFrame, dots: pd.DataFrame,
                         yerr=[[row.accuracy - row.low95], [row.high95 - row.accuracy]],
                         color=colour[variant], markeredgecolor=theme.page, elinewidth=2,
                         label=variant)
-        ax.axhline(1 / len(results.classes), color=theme.ink, linewidth=1, linestyle="--")
+        ax.axhline(measures.chance(results), color=theme.ink, linewidth=1, linestyle="--")
         ax.set(title=title(classifier), xlim=(logs.min() - 0.2 * reach, logs.max() + 0.2 * reach))
         ax.xaxis.set_major_locator(FixedLocator(_share_ticks(logs)))
         ax.xaxis.set_minor_locator(NullLocator())
@@ -159,7 +159,7 @@ def differences(results: Results) -> Figure:
     return Figure(
         "differences", "Held-out accuracy less that of training on the source, same seeds and "
         "clips. Thick line: 90% interval; thin: 95%; band: the margin of "
-        f"±{points(results.study.margin, 0).lstrip('+')} points. A thick line inside the band: "
+        f"±{within(results.study.margin)} points. A thick line inside the band: "
         "equivalent.", f"Paired differences in points with 90% intervals. {told}.",
         measures.as_table(found), lambda theme: _draw_differences(results, found, theme))
 

@@ -37,7 +37,7 @@ def points(difference: float, digits: int = 1) -> str:
 
 def within(margin: float) -> str:
     """0.05 as 5 (points, without a sign)."""
-    return points(margin, 0 if margin >= 0.02 else 1).lstrip("+")
+    return f"{100 * known(margin):g}"
 
 
 def width(distance: float) -> str:

@@ -79,6 +79,12 @@ def heldout_groups(results: Results) -> list[str]:
     return [clip.group for clip in results.heldout]
 
 
+def chance(results: Results) -> float:
+    """What anybody gets right who has not looked: the share of the largest held-out class."""
+    labels = [clip.label for clip in results.heldout]
+    return max(map(labels.count, labels)) / len(labels)
+
+
 def heldout_accuracy(results: Results, classifier: str, variant: str) -> Estimate:
     """Accuracy on held-out clips of the variant's own kind, last epoch."""
     return estimate(scores(results, classifier, variant, variant), heldout_groups(results))
@@ -137,12 +143,17 @@ def sizes(results: Results, variant: str) -> Sizes:
     saving = savings(table)
     return Sizes(variant, len(table), int(table["bytes_in"].sum()), int(table["bytes_out"].sum()),
                  float(saving.mean()), float(saving.median()),
-                 int((table["crf"].isna() & (table["reason"] != "external")).sum()),
+                 int(kept(table).sum()),
                  int((table["reason"] == "no-gain").sum()),
                  int((table["reason"] == "target-unreachable").sum()),
                  float(table["encodes"].mean()),
                  float(results.drift[variant].mean()) if variant in (results.drift or {})
                  else None)
+
+
+def kept(table: pd.DataFrame) -> pd.Series:
+    """Which clips were delivered with the bytes they had."""
+    return table["crf"].isna() & (table["reason"] != "external")
 
 
 def savings(table: pd.DataFrame) -> pd.Series:

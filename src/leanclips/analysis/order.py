@@ -8,7 +8,7 @@ import pandas as pd
 from leanclips.analysis.figures import SpreadRow, draw_spread
 from leanclips.analysis.formats import (change, classifier_name, interval, listing, percent,
                                         points, spread, within)
-from leanclips.analysis.measures import heldout_groups
+from leanclips.analysis.measures import chance, heldout_groups
 from leanclips.analysis.measures import scores as source_scores
 from leanclips.analysis.results import Results
 from leanclips.analysis.statistics import Estimate, Spread, Verdict, estimate, verdict
@@ -119,18 +119,14 @@ def figure(results: Results) -> Figure:
     return Figure(
         "time", "Accuracy on held-out source clips at the last epoch, by what the network was "
         "trained and tested on: line from minimum to maximum, large mark at the mean, small marks "
-        f"for each of {results.seed_count}; dashed: chance ({percent(_chance(results), 0)}).",
+        f"for each of {results.seed_count}; dashed: chance ({percent(chance(results), 0)}).",
         f"Minimum / mean / maximum: {told}.", data, lambda theme: _draw(results, rows, theme))
 
 
 def _draw(results: Results, rows: list[SpreadRow], theme: Theme) -> Canvas:
     canvas = draw_spread(rows, (*results.variants, *VIEWS), "Held-out accuracy", theme)
-    canvas.axes[0].axvline(_chance(results), color=theme.ink, linewidth=1, linestyle="--")
+    canvas.axes[0].axvline(chance(results), color=theme.ink, linewidth=1, linestyle="--")
     return canvas
-
-
-def _chance(results: Results) -> float:
-    return 1 / len(results.classes)
 
 
 def headline(results: Results) -> str:
@@ -169,8 +165,8 @@ def _single_frame(results: Results) -> str:
     told = listing([f"{percent(one.value)} with the {name} (95% interval "
                     f"{percent(one.within95.low)} to {percent(one.within95.high)})"
                     for name, one in found.items()])
-    above = [name for name, one in found.items() if one.within95.low > _chance(results)]
+    above = [name for name, one in found.items() if one.within95.low > chance(results)]
     verdict = (f"with the {listing(above)} it tells these classes apart, at least in part, which "
                "the case study says single frames cannot" if above else
                "that leaves open whether it tells these classes apart at all")
-    return (f"The middle frame alone gives {told}, chance {percent(_chance(results))}: {verdict}.")
+    return (f"The middle frame alone gives {told}, chance {percent(chance(results))}: {verdict}.")

@@ -8,7 +8,7 @@ import pandas as pd
 from leanclips.analysis import measures
 from leanclips.analysis.case_study import CASE_STUDY
 from leanclips.analysis.formats import (capitalized, change, classifier_name, duration, megabytes,
-                                        percent, several, spread, thousands)
+                                        percent, several, spread, thousands, within)
 from leanclips.analysis.results import ORIGINALS, Results
 from leanclips.analysis.statistics import Spread
 from leanclips.analysis.statistics import spread as spread_of
@@ -114,7 +114,7 @@ def differences(results: Results) -> Table:
                   str(c.verdict)) for c in found)
     caption = ("Held-out accuracy against that of training on the source: each network tested on "
                "its own kind of clip, or both on source clips. Difference in points with its 90% "
-               f"interval; equivalence margin ±{100 * results.study.margin:g} points.")
+               f"interval; equivalence margin ±{within(results.study.margin)} points.")
     header = ("Classifier", "Trained on", "Tested on", "Accuracy", "Source's", "Difference",
               "Verdict")
     return Table("differences", caption, header, rows, measures.as_table(found))
@@ -223,7 +223,7 @@ def protocol(results: Results) -> Table:
               f"{finetuning.epochs}, {finetuning.batch}, {finetuning.rate:g}",
               f"{case.finetuning_epochs}, {case.finetuning_batch}, {case.rate:g}"),
              ("Repeats", results.seed_count, str(case.repeats)),
-             ("Equivalence margin", f"{100 * study.margin:g} points", "none")]
+             ("Equivalence margin", f"{within(study.margin)} points", "none")]
     header = ("Setting", "Here", CASE_STUDY_NAME)
     return Table("protocol", "The settings, beside the case study's.", header, tuple(rows),
                  pd.DataFrame(rows, columns=header))

@@ -12,10 +12,11 @@ from pydantic import ValidationError
 
 from leanclips.analysis.statistics import least_margin, recordings_needed
 from leanclips.clips import (Clip, Role, check_roles, classes, clips_root, of_role,
-                             pretraining_clips, read_table, scan_folders, verify_file, write_table)
+                             pretraining_clips, scan_folders, study_table, verify_file, write_table)
 from leanclips.compression.probe import Probe, probe
 from leanclips.datasets import ucf101
 from leanclips.datasets.holdout import hold_out
+from leanclips.datasets.rendering import check_table
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256, write_text
 from leanclips.layout import Layout
@@ -103,16 +104,20 @@ def new_study(folder: Path, clips: Path, *, group_pattern: str | None = None,
 
 
 def check_study(folder: Path, clips: Path | None = None) -> Report:
-    """Check settings, table and every clip; `clips` says where the clips lie, if moved."""
+    """Check settings, table and every clip; `clips` says where the clips lie, if moved.
+
+    The clips of a synthetic study are checked as far as they are rendered.
+    """
     layout, study = Layout(folder), load_study(folder)
-    if study.synthetic is not None and not layout.table.exists():
-        return Report((f"{study.title}: leanclips renders the clips when the study runs.",), (), ())
-    table = read_table(layout.table)
+    table, rendered = study_table(layout), study.synthetic is not None
     root = clips or clips_root(layout, study)
-    if not root.is_dir():
+    if not rendered and not root.is_dir():
         raise StudyError("the folder of clips is not there", root,
                          "name it with --clips (or CLIPS=…)")
+    there = [clip for clip in table if not rendered or (root / clip.file).is_file()]
     problems = _told(lambda: check_roles(table, layout.table))
+    if rendered:
+        problems += _told(lambda: check_table(layout, study.synthetic, table))
     if not problems:
         problems += _split_problems(table, study, layout.table)
     leaks = not problems and pretraining_leaks(table, study)
@@ -122,21 +127,24 @@ def check_study(folder: Path, clips: Path | None = None) -> Report:
     def look(clip: Clip) -> list[str]:
         return _told(lambda: probes.update({clip.id: _checked(clip, root)}))
 
-    for found in _each(look, table, "checking"):
+    for found in _each(look, there, "checking"):
         problems += found
     seconds = sum(found.seconds for found in probes.values())
     size = sum((root / clip.file).stat().st_size for clip in table if clip.id in probes)
-    summary = (*_counts(table), f"{len(probes)} of {len(table)} clips can be read: "
-               f"{_duration(seconds)}, {size / 1e6:.1f} MB.")
+    looked = (f"{len(probes)} of {len(there)} clips can be read: {_duration(seconds)}, "
+              f"{size / 1e6:.1f} MB.")
+    if len(there) < len(table):
+        looked = f"{len(table) - len(there)} of {len(table)} clips are still to be rendered."
     notes = _notes(table, study, probes) + [LEAKS] * leaks
-    return Report(summary, tuple(notes), tuple(problems))
+    return Report((*_counts(table), looked), tuple(notes), tuple(problems))
 
 
 def _settings(folder: Path, title: str | None, group_pattern: str | None) -> Study:
     try:
         return Study(title=title or folder.resolve().name, group_pattern=group_pattern)
     except ValidationError as error:
-        raise StudyError(f"the group pattern {error.errors()[0]['msg']}", group_pattern,
+        problem = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise StudyError(f"the group pattern {problem}", group_pattern,
                          "give one like '(?P<group>.+)_[0-9]+'") from None
 
 

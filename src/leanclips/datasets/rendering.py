@@ -1,10 +1,11 @@
 """Stage render: the clips of a synthetic study, each made once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import ne
 from pathlib import Path
 
-from leanclips.clips import Clip, Role, Roi
+from leanclips.clips import Clip, Role, Roi, write_it_with
 from leanclips.datasets import synthetic
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256, key, remove_asides, write_text
@@ -31,11 +32,23 @@ def synthetic_table(settings: Synthetic) -> list[Clip]:
             for row in rows]
 
 
+def check_table(layout: Layout, settings: Synthetic, clips: Sequence[Clip]) -> None:
+    """StudyError unless the table is the one that the settings make. Some ROIs may have been
+    marked anew; where most differ, they are those of another seed.
+    """
+    wanted = synthetic_table(settings)
+    rows, found = ([replace(clip, roi=None) for clip in table] for table in (wanted, clips))
+    if found != rows or 2 * sum(map(ne, wanted, clips)) > len(wanted):
+        raise StudyError("is not the table that the setting 'synthetic' of study.yml makes",
+                         layout.table, write_it_with(layout))
+
+
 def render_all(layout: Layout, study: Study, clips: Sequence[Clip], jobs: int) -> None:
     """Render the clips of the table that are not there yet, in `jobs` processes."""
     if study.synthetic is None:
         raise StudyError("the study is not synthetic", layout.settings,
                          "its clips are files: name their folder with --clips")
+    check_table(layout, study.synthetic, clips)
     remove_asides((layout.rendered / clip.file).parent for clip in clips)
     run_all(render_clip, [Task(clip.id, study.synthetic.seed, layout.rendered / clip.file)
                           for clip in clips], jobs, "render")

@@ -54,7 +54,7 @@ class Compare(widgets.VBox):
         """Show the chosen clip from its first frame."""
         self.frames, self.status.value = {}, ""
         try:
-            self.frames = {name: Frames(self.results.layout.clip(name, self.clip.value))
+            self.frames = {name: Frames(self.results.layout.made_clip(name, self.clip.value))
                            for name in self.names}
         except StudyError as error:
             for picture in self.pictures.values():
