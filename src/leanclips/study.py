@@ -76,7 +76,7 @@ class Optimized(Strict):
     second.
     """
 
-    target: float = Field(gt=0, lt=100)
+    target: float = Field(gt=0, le=99.9)
 
 
 class Constant(Strict):
