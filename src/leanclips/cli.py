@@ -39,7 +39,7 @@ def _leaks(settings, clips) -> str:
     """What is said beside the numbers of a study whose pretraining leaks recordings."""
     from leanclips.leaks import pretraining_leaks
 
-    return " (its pretraining leaks recordings)" if pretraining_leaks(clips, settings) else ""
+    return " (the pretraining leaks recordings)" if pretraining_leaks(clips, settings) else ""
 
 
 @app.command()

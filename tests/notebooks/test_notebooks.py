@@ -12,6 +12,7 @@ import pytest
 
 from leanclips import notebook
 from leanclips.errors import StudyError
+from leanclips.layout import ROOT, Layout
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 FINETUNE = next(path for path in NOTEBOOKS if path.stem == "finetune")
@@ -71,6 +72,15 @@ def test_holds_calls_and_prose_but_no_logic(path):
 @every_notebook
 def test_runs_top_to_bottom_by_plain_papermill(path, finished_study, tmp_path):
     done = papermill(path, tmp_path / "out.ipynb", study=finished_study.study)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@every_notebook
+def test_runs_as_it_comes_on_the_demo(path, tmp_path):
+    if not Layout(ROOT / "data" / "demo").ran_with.is_file():
+        pytest.skip("the demo has not been run (make study)")
+    done = papermill(path, tmp_path / "out.ipynb")
     assert done.returncode == 0, done.stderr
 
 
