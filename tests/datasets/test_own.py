@@ -74,7 +74,7 @@ def test_a_good_study_has_no_problem_and_is_summed_up(study):
     assert report.summary == (
         "pretrain: 4 clips, 1 classes, 3 groups.", "target: 8 clips, 2 classes, 6 groups.",
         "heldout: 2 clips, 2 classes, 2 groups.", report.summary[-1])
-    assert report.summary[-1].startswith("14 of 14 clips can be read: 0.0 min, 0.")
+    assert report.summary[-1].startswith("14 of 14 clips can be read: 2.2 s, 0.")
     assert any("only 2 held-out clips" in note for note in report.notes)
     assert report.lines()[-1] == "No problem."
 

@@ -15,6 +15,7 @@ import yaml
 
 from leanclips.analysis import benchmarks, epochs, formats, notebooks, style, tables, view
 from leanclips.analysis.case_study import CASE_STUDY, OFFICIAL_SPLIT, RANDOM_SPLIT, SIBLINGS
+from leanclips.analysis.display import SYNTHETIC
 from leanclips.analysis.results import Results
 from leanclips.analysis.statistics import RESAMPLES, clips_per_arm, standard_error, wilson
 from leanclips.errors import StudyError
@@ -221,8 +222,7 @@ def notes(one: view.View) -> str:
     """What must stand wherever the study's numbers show."""
     blocks = []
     if one.results.synthetic:
-        blocks.append(":::{note}\nSynthetic clips: rendered figures, not camera video. The numbers "
-                      "show that the study runs, not how real video behaves.\n:::\n")
+        blocks.append(f":::{{note}}\n{SYNTHETIC}\n:::\n")
     if one.results.leaks:
         blocks.append(f":::{{warning}}\n{LEAKS}\n:::\n")
     return "\n".join(blocks)

@@ -7,12 +7,12 @@ import pandas as pd
 
 from leanclips.analysis.formats import megabytes, percent, several
 from leanclips.analysis.measures import savings
-from leanclips.analysis.results import ORIGINALS, Results
+from leanclips.analysis.results import Results
 from leanclips.analysis.tables import Table
 from leanclips.clips import Clip, Role
 from leanclips.layout import Layout
 from leanclips.records import read_csv
-from leanclips.study import Study
+from leanclips.study import ORIGINALS, Study
 
 
 def counts(clips: Sequence[Clip]) -> Table:

@@ -9,11 +9,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from leanclips.analysis import measures
 from leanclips.analysis.formats import listing, megabytes, percent, several
-from leanclips.analysis.results import ORIGINALS, Results, targets
+from leanclips.analysis.results import Results, targets
 from leanclips.analysis.style import (Figure, Theme, colours, legend_above, markers, panels,
                                       percent_axis)
 from leanclips.clips import Role
-from leanclips.study import SOURCE
+from leanclips.study import ORIGINALS, SOURCE
 
 JITTER_SEED = 7
 

@@ -13,9 +13,8 @@ from leanclips.analysis.formats import several
 from leanclips.clips import Clip, Role, of_role, pretraining_clips, read_table
 from leanclips.errors import StudyError
 from leanclips.layout import Layout
-from leanclips.study import SOURCE, Constant, Optimized, Study, load_study
+from leanclips.study import ORIGINALS, SOURCE, Constant, Optimized, Study, load_study
 
-ORIGINALS = "originals"
 RUN_AGAIN = "run the study again ('make study STUDY=…'); it redoes only what is missing"
 SHOWN_ONLY = ("title", "about", "margin", "clips")
 

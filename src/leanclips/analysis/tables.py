@@ -9,12 +9,12 @@ from leanclips.analysis import measures
 from leanclips.analysis.case_study import CASE_STUDY
 from leanclips.analysis.formats import (capitalized, change, classifier_name, duration, megabytes,
                                         percent, several, spread, thousands, within)
-from leanclips.analysis.results import ORIGINALS, Results
+from leanclips.analysis.results import Results
 from leanclips.analysis.statistics import Spread
 from leanclips.analysis.statistics import spread as spread_of
 from leanclips.clips import Role, of_role, pretraining_clips
 from leanclips.records import CLASSIFIERS, write_csv
-from leanclips.study import SOURCE
+from leanclips.study import ORIGINALS, SOURCE
 
 CASE_STUDY_NAME = "case study"
 

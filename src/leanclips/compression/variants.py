@@ -19,10 +19,9 @@ from leanclips.errors import StudyError
 from leanclips.files import key, write_text
 from leanclips.layout import Layout
 from leanclips.records import REPORT, read_csv, write_csv
-from leanclips.study import SOURCE, Constant, External, Optimized, Study
+from leanclips.study import ORIGINALS, SOURCE, Constant, External, Optimized, Study
 from leanclips.workers import run_all
 
-ORIGINALS = "originals"
 SAME_BYTES = 0.01
 MOST_SETS = 12
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
+from leanclips.analysis.formats import duration
 from leanclips.analysis.statistics import least_margin, recordings_needed
 from leanclips.clips import (Clip, Role, check_roles, classes, clips_root, of_role,
                              pretraining_clips, scan_folders, study_table, verify_file, write_table)
@@ -131,7 +132,7 @@ def check_study(folder: Path, clips: Path | None = None) -> Report:
         problems += found
     seconds = sum(found.seconds for found in probes.values())
     size = sum((root / clip.file).stat().st_size for clip in table if clip.id in probes)
-    looked = (f"{len(probes)} of {len(there)} clips can be read: {_duration(seconds)}, "
+    looked = (f"{len(probes)} of {len(there)} clips can be read: {duration(seconds)}, "
               f"{size / 1e6:.1f} MB.")
     if len(there) < len(table):
         looked = f"{len(table) - len(there)} of {len(table)} clips are still to be rendered."
@@ -272,10 +273,6 @@ def _told(check: Callable[[], object]) -> list[str]:
     except StudyError as error:
         return [str(error)]
     return []
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
 
 
 def _yaml(value: str | None) -> str:
