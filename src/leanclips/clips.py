@@ -225,7 +225,7 @@ def write_it_with(layout: Layout) -> str:
 
 
 def study_table(layout: Layout) -> list[Clip]:
-    """The rows of the study's clips.csv; StudyError, naming what makes it, where that is missing."""
+    """The rows of the study's clips.csv; where that is missing, StudyError names what makes it."""
     if not layout.table.exists() and load_study(layout.study).synthetic is not None:
         raise StudyError("is missing", layout.table, write_it_with(layout))
     return read_table(layout.table)
@@ -243,7 +243,8 @@ def scan_folders(root: Path, group_pattern: str | None) -> list[Clip]:
 
     The group is the part `(?P<group>…)` of `group_pattern` in the file's name, whatever the
     class: a film may hold clips of several. Without a pattern it is the file's name less a
-    trailing number, within the class (`run/street_03.mp4` belongs to `run/street`). Raises StudyError when there are no class folders or a name does not match.
+    trailing number, within the class (`run/street_03.mp4` belongs to `run/street`).
+    Raises StudyError when there are no class folders or a name does not match.
     """
     if not root.is_dir():
         raise StudyError("there is no such folder", root, "name the folder that holds the clips")
