@@ -46,6 +46,26 @@ def test_memory_says_at_how_many_frames_a_second(tmp_path):
     assert dict(zip(shown.header, shown.rows[0], strict=True))["Frames per second"] == "1"
 
 
+def test_the_optimizer_as_measured_keeps_to_its_floors():
+    def measured(name):
+        return pd.read_csv(MEASURED / f"{name}.csv")
+
+    of = measured("optimizer").set_index(["set", "method"])
+    for name, group in of.groupby(level="set"):
+        assert of.loc[(name, "leanclips"), "below_target"] == 0
+        assert of.loc[(name, "leanclips"), "encodes"] <= 4.5
+        if of.loc[(name, "leanclips"), "clips"] >= 50:  # crops are of one window: uniform
+            method = "leanclips" if name == "crops" else "leanclips, uniform"
+            assert of.loc[(name, method), "encodes"] <= 2.5
+    assert benchmarks.saving_of_zones(of.reset_index()) >= 0.08
+    assert min(benchmarks.saving_of_search(of.reset_index()).values()) >= 0.25
+    alone, workers = measured("speed")["ratio"]
+    assert alone <= 1.25 and workers >= 1.7
+    memory = measured("memory")
+    assert memory["peak_gb"].max() < 2 and set(memory["minutes"]) == {10}
+    assert {(1920, 1080), (320, 180)} <= set(zip(memory["width"], memory["height"]))
+
+
 def test_a_search_that_ends_in_fewer_bytes_is_told(table):
     assert benchmarks.smaller_elsewhere(table) == []
     other = table.iloc[0].to_dict() | {"method": "search of ab-av1", "encodes": 5.0,

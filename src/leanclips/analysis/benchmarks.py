@@ -146,7 +146,9 @@ def _memory(data: pd.DataFrame) -> Table:
     rows = tuple((f"{row.width} × {row.height}", f"{row.minutes:g} min", f"{row.fps:g}",
                   thousands(row.frames), thousands(row.encodes), f"{row.peak_gb:.2f} GB")
                  for row in data.itertuples())
-    return Table("memory", "The most memory that one long file takes, all processes together.",
+    return Table("memory", "The most memory that one long file takes, all processes together. At few "
+                 "frames a second where they are large; the last line has as many frames as ten "
+                 "minutes hold.",
                  ("Pixels", "Length", "Frames per second", "Frames", "Encodes", "Memory"),
                  rows, data)
 

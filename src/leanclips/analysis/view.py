@@ -152,24 +152,23 @@ class View:
 
     @property
     def headline(self) -> str:
-        """The answer in one sentence."""
+        """The answer in a sentence or two."""
         results, variant = self.results, self.first_variant
         found = self.compared(variant, measures.OWN)
         changes = listing([f"{points(c.difference.value)} points for the "
                            f"{classifier_name(c.classifier)} (90% interval "
                            f"{interval(c.difference.within90)})" for c in found])
         verdicts = [self.words(c.verdict) for c in found]
-        if len(set(verdicts)) > 1:
-            verdicts = [f"{words} for the {classifier_name(c.classifier)}"
-                        for words, c in zip(verdicts, found, strict=True)]
+        verdict = f": {verdicts[0]}" if len(set(verdicts)) == 1 else ". " + "; ".join(
+            f"{figures.title(c.classifier)}: {words}"
+            for words, c in zip(verdicts, found, strict=True))
         unsaid = results.synthetic and "synthetic" not in self.title.lower()
         leaks = " whose pretraining leaks recordings," if results.leaks else ""
         return (f"On {'synthetic clips, ' if unsaid else ''}\u201c{self.title}\u201d,{leaks} the "
                 f"{variant} crops hold "
                 f"{percent(measures.share_of_source(results, variant), 0)} of the source crops' "
                 f"bytes; trained on them instead, accuracy on {len(results.heldout)} held-out "
-                f"clips over {results.seed_count} changes by {changes}: "
-                f"{'; '.join(dict.fromkeys(verdicts))}.")
+                f"clips over {results.seed_count} changes by {changes}{verdict}.")
 
     @property
     def pairing_sentences(self) -> list[str]:
