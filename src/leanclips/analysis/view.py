@@ -160,7 +160,7 @@ class View:
                            f"{interval(c.difference.within90)})" for c in found])
         verdicts = [self.words(c.verdict) for c in found]
         verdict = f": {verdicts[0]}" if len(set(verdicts)) == 1 else ". " + "; ".join(
-            f"{figures.title(c.classifier)}: {words}"
+            f"{classifier_name(c.classifier)}: {words}"
             for words, c in zip(verdicts, found, strict=True))
         unsaid = results.synthetic and "synthetic" not in self.title.lower()
         leaks = " whose pretraining leaks recordings," if results.leaks else ""
