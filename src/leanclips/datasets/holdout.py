@@ -1,4 +1,4 @@
-"""Roles for clips that have none yet: whole recordings are held out, whole classes pretrained on."""
+"""Roles for clips that have none yet: recordings are held out whole, classes pretrained on."""
 
 from collections import Counter, defaultdict
 from pathlib import Path
