@@ -177,8 +177,9 @@ def test_runs_that_train_a_backbone_go_one_at_a_time(tiny_study, trained, thread
     tiny_study.settings.write_text(text.replace("finetuning: {", "finetuning: {"
                                                 f"finetune_backbone: {trained}, "))
     plan = subprocess.run([sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile",
-                           "--directory", tiny_study.work, "--cores", "3", "--nolock", "--dry-run",
-                           "--config", f"study={tiny_study.study}"], capture_output=True, text=True)
+                           "--directory", tiny_study.work, "--cores", "3", "--nolock",
+                           "--dry-run"], capture_output=True, text=True,
+                          env=os.environ | {pipeline.RUN_OF: str(tiny_study.study)})
     jobs = re.findall(r"^rule (\w+):\n((?: .*\n)+)", plan.stdout, flags=re.MULTILINE)
     found = [re.search(r"threads: (\d+)|$", job)[1] or "1" for name, job in jobs
              if name == "finetune"]
