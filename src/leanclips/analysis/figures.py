@@ -160,7 +160,8 @@ def differences(results: Results) -> Figure:
         "differences", "Held-out accuracy less that of training on the source, same seeds and "
         "clips. Thick line: 90% interval; thin: 95%; band: the margin of "
         f"±{within(results.study.margin)} points. A thick line inside the band: "
-        "equivalent.", f"Paired differences in points with 90% intervals. {told}.",
+        "equivalent, if enough recordings were held out.",
+        f"Paired differences in points with 90% intervals. {told}.",
         measures.as_table(found), lambda theme: _draw_differences(results, found, theme))
 
 
