@@ -59,7 +59,7 @@ def group_split(clips: Sequence[Clip], fraction: float, seed: int) -> set[str]:
 
     Where groups span classes, what one class takes leaves others without their counts. So the
     classes that were missed most choose first in the next attempt ("squeaky wheel": Joslin &
-    Clements 1999, doi 10.1613/jair.561), and the nearest attempt is taken.
+    Clements, AAAI 1998), and the nearest attempt is taken.
     """
     rng = np.random.default_rng([seed, 1])
     groups: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))

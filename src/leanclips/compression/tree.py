@@ -42,10 +42,10 @@ def optimize_tree(source: Path, destination: Path, goal: Goal, jobs: int,
     """Optimize the file or tree `source` into the folder `destination`.
 
     The same tree results: videos re-encoded or, with a reason, kept; other files copied; links
-    followed.
-    report.csv has a row for each file, report.json every window and every encode as well.
-    Finished files are known by their content and not made again. Raises StudyError for folders
-    that cannot be used; a file that cannot be read is kept and reported.
+    followed. report.csv has a row for each file, report.json every window and every encode as
+    well. Finished files are known by their content and not made again. Raises StudyError for
+    folders that cannot be used and for files that may not be opened; a video that cannot be
+    decoded is kept and reported.
     """
     tree = _tree(source, destination)
     with only_one(destination / RECORDS / "lock", destination):
