@@ -124,6 +124,33 @@ def test_goes_on_where_there_is_enough_headroom_to_save():
     assert len(trials) > 1 and best(trials).bytes <= 2e4
 
 
+def sized(target_share):
+    """Encodes of a clip that holds its target at CRF 20, there at this share of its own bytes."""
+    return lambda crfs: Trial(crfs, round(1e5 * target_share * 2 ** ((20 - crfs[0]) / 5.5)),
+                              (20 + TOLERANCE / 2 - crfs[0],))
+
+
+@given(st.floats(0.97, 3), st.floats(15, 30))
+def test_a_clip_that_cannot_gain_is_known_after_one_encode(share, guess):
+    trials = search(sized(share), 1, TOLERANCE, Guess(guess, gains=(1, 0, 0)), SCALE, 0.95e5)
+    above = max(20 - guess, 0)  # an encode above the target may have more to gain than foreseen
+    assert len(trials) == 1 or above > 0 and trials[0].bytes < 0.95e5 * 2 ** (1.5 * above / 5.5)
+
+
+@given(st.floats(0.1, 0.92), guesses)
+def test_a_clip_that_gains_is_not_given_up(share, guess):
+    trials = search(sized(share), 1, TOLERANCE, Guess(guess, gains=(1, 0, 0)), SCALE, 0.95e5)
+    assert best(trials).bytes <= 0.95e5
+
+
+def test_a_secant_that_swings_too_low_gives_nothing_up():
+    """Down from CRF 18.5 a clip's score may stay where it is before it rises."""
+    trials = search(lambda crfs: Trial(crfs, round(7e4 * 2 ** ((18.5 - crfs[0]) / 5.5)),
+                                       (-0.5 if crfs[0] > 17.2 else 17.4 - crfs[0],)),
+                    1, TOLERANCE, Guess(18.5), SCALE, 0.95e5)
+    assert trials[1].worst == -0.5 and best(trials).bytes <= 0.95e5
+
+
 def test_between_neighbours_of_the_grid_there_is_nothing_left_to_try():
     assert next_crf([(30.1, -0.1), (30.0, 1.0)], TOLERANCE, -1, SCALE) == 30.0
     assert next_crf([(HIGHEST, 9.0)], TOLERANCE, -1, SCALE) == HIGHEST

@@ -165,7 +165,8 @@ class _Tries:
         return search(self.encode, len(self.starts), self.goal.tolerance,
                       guess(self.content, done, codec.first, self.goal.tolerance,
                             codec.slope),
-                      Scale(codec.lowest, codec.highest, codec.step), _most(self.source))
+                      Scale(codec.lowest, codec.highest, codec.step, codec.halving),
+                      _most(self.source))
 
     def encode(self, crfs: tuple[float, ...]) -> Trial:
         path = self.path.with_stem(f"{self.path.stem}-{len(self.made)}")

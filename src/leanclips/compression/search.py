@@ -23,17 +23,20 @@ CAREFUL_FROM = 3  # trials
 CAUTION = 0.7
 LAST_CAUTION = 2.0
 WORTH_A_TRY = 0.01  # share of the bytes that another encode has to promise
+UPWARD = 1.5
+ZONES_SAVE = 1.1
 FIRST_OF_SET = 20.0
 LOWEST, HIGHEST = 1.0, 51.0
 
 
 @dataclass(frozen=True)
 class Scale:
-    """The CRFs that may be tried."""
+    """The CRFs that may be tried; the bytes halve about every `halving` of them."""
 
     lowest: float = LOWEST
     highest: float = HIGHEST
     step: float = 0.1
+    halving: float = 5.5
 
     def at(self, crf: float) -> float:
         """The nearest CRF on the scale."""
@@ -86,16 +89,16 @@ def search(encode: Callable[[tuple[float, ...]], Trial], windows: int, tolerance
            guess: Guess, scale: Scale, most: float) -> list[Trial]:
     """Encode until the worst window is in [0, tolerance] and no other one has much to give.
 
-    `encode` takes the CRF of each of the `windows`. The search ends early where the clip cannot
-    get to `most` bytes. Returns every trial, in order; `best` picks from them.
+    `encode` takes the CRF of each of the `windows`. The search ends where the clip is not expected
+    to get to `most` bytes. Returns every trial, in order; `best` picks from them.
     """
     trials: list[Trial] = []
     crfs = (scale.at(guess.crf),) * windows
     while len(trials) < MOST_TRIALS and crfs not in [trial.crfs for trial in trials]:
         trials.append(encode(crfs))
-        if _hopeless(trials[-1], tolerance, guess.slope, scale, most):
-            break
         crfs = next_crfs(trials, tolerance, guess, scale)
+        if _hopeless(trials, crfs, scale, most):
+            break
         if 0 <= trials[-1].worst <= tolerance and _promise(trials[-1], crfs) < WORTH_A_TRY:
             break
     return trials
@@ -107,17 +110,22 @@ def best(trials: Sequence[Trial]) -> Trial | None:
     return min(held, key=lambda trial: trial.bytes, default=None)
 
 
-def _hopeless(trial: Trial, tolerance: float, slope: float, scale: Scale, most: float) -> bool:
-    """Whether the clip will not get to `most` bytes: at its target it takes more, about.
+def _hopeless(trials: Sequence[Trial], crfs: Sequence[float], scale: Scale, most: float) -> bool:
+    """Whether the clip will not get to `most` bytes; `crfs` come next.
 
-    The doubt grows with the distance to the target, and where zones save on top of that. A
-    target that seems out of reach is tried at the end of the scale.
+    The first encode foretells it: a step down is forecast well, one up may fall short of what
+    there is to gain. Later steps swing too much to tell by; there an encode that misses its
+    target has to take more by itself. Zones may save on top of that. A target that seems out of
+    reach is tried at the end of the scale.
     """
-    room = (fmean(trial.headroom) - tolerance / 2) / -slope
-    if min(trial.crfs) + room < scale.lowest < min(trial.crfs):
+    trial, allowed = trials[-1], most * (1 if len(crfs) == 1 else ZONES_SAVE)
+    if len(trials) > 1:
+        return trial.worst < 0 and trial.bytes > allowed
+    if min(crfs) == scale.lowest < min(trial.crfs):
         return False
-    doubt = (1.03 if len(trial.headroom) == 1 else 1.1) * 2 ** (abs(room) / 12)
-    return trial.bytes * 2 ** (-room / 6) > doubt * most
+    steps = [now - was for was, now in zip(trial.crfs, crfs, strict=True)]
+    share = fmean(2 ** (-step * (UPWARD if step > 0 else 1) / scale.halving) for step in steps)
+    return trial.bytes * share > allowed
 
 
 def _promise(trial: Trial, crfs: Sequence[float]) -> float:
