@@ -220,6 +220,16 @@ def test_weights_that_torchvision_has_already_are_used(tmp_path, monkeypatch, re
     assert backbone.weights_file(Backbone(name="resnet18", size=65)) == cached
 
 
+@pytest.mark.parametrize("weights, file", [("IMAGENET1K_V1", "resnet152-394f9c45.pth"),
+                                           ("IMAGENET1K_V2", "resnet152-f82ba261.pth")])
+def test_both_of_resnet_152_s_weights_go_by_their_names(tmp_path, monkeypatch, weights, file):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / file).touch()
+    settings = Backbone(name="resnet152", weights=weights)
+    assert backbone.weights_file(settings) == tmp_path / "checkpoints" / file
+
+
 @pytest.mark.parametrize("content", [b"", b"no weights", None])
 def test_a_file_that_holds_no_weights_of_the_model_is_told(tmp_path, resnet_file, content):
     path = tmp_path / "weights.pth"
