@@ -49,4 +49,4 @@ test: $(READY)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not browser"
 
 test-all: $(READY)
-	@$(BIN)/python -m pytest -n 2 --dist worksteal
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup

@@ -201,7 +201,10 @@ def test_of_two_runs_at_once_the_second_gives_way(tiny_study):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory, finished):
-    """A study run to its end with one worker; tests change it and bring it up to date."""
+    """A study run to its end with one worker; tests change it and bring it up to date.
+
+    They are one group (pytest's --dist loadgroup), so that one process of tests makes it.
+    """
     study = tmp_path_factory.mktemp("alone") / "tiny"
     study.mkdir()
     for name in ("study.yml", "clips.csv"):
@@ -213,12 +216,14 @@ def alone(tmp_path_factory, finished):
     return layout
 
 
+@pytest.mark.xdist_group("alone")
 @pytest.mark.slow
 def test_one_worker_and_two_give_the_same_numbers(alone, finished):
     assert len(numbers(alone)) == len(numbers(Layout(finished)))
     assert not differing(alone, finished)
 
 
+@pytest.mark.xdist_group("alone")
 @pytest.mark.slow
 def test_a_second_run_does_nothing(alone):
     before = changes(alone)
@@ -226,6 +231,7 @@ def test_a_second_run_does_nothing(alone):
     assert changes(alone) == before
 
 
+@pytest.mark.xdist_group("alone")
 @pytest.mark.slow
 def test_a_new_seed_trains_its_own_runs_alone(alone):
     before = changes(alone)
@@ -239,6 +245,7 @@ def test_a_new_seed_trains_its_own_runs_alone(alone):
                for variant in ("source", "optimized", "constant"))
 
 
+@pytest.mark.xdist_group("alone")
 @pytest.mark.slow
 def test_the_settings_of_a_finished_run_are_kept(alone):
     change(alone, finetuning={"seeds": [1]})
@@ -246,6 +253,7 @@ def test_the_settings_of_a_finished_run_are_kept(alone):
     assert alone.ran_with.read_bytes() == alone.settings.read_bytes()
 
 
+@pytest.mark.xdist_group("alone")
 @pytest.mark.slow
 def test_another_target_redoes_what_depends_on_it_alone(alone):
     change(alone, finetuning={"seeds": [1]})
@@ -261,6 +269,7 @@ def test_another_target_redoes_what_depends_on_it_alone(alone):
     assert changes(alone)[index] == before[index]
 
 
+@pytest.mark.xdist_group("alone")
 @pytest.mark.slow
 def test_a_notebook_never_trains_on_what_was_made_with_other_settings(alone):
     layout, study, clips = notebook.open_study(str(alone.study))
