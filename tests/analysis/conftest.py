@@ -24,10 +24,13 @@ REASON = {"source": "crop", "constant": "constant", "like-vendor": "constant",
 
 
 def table_of_clips() -> list[Clip]:
-    """Per class 4 target and 4 held-out clips, two to a recording; 2 classes to pretrain on."""
+    """Per class 4 target clips, two to a recording, and 4 held-out ones of a recording each; 2
+    classes to pretrain on.
+    """
     def some(label: str, role: Role, count: int) -> list[Clip]:
+        each = 1 if role == Role.HELDOUT else 2
         return [Clip(f"{label}-{role}-{i}", f"{label}/{role}{i}.avi", label,
-                     f"{label}/{role}{i // 2}", role) for i in range(count)]
+                     f"{label}/{role}{i // each}", role) for i in range(count)]
 
     clips = [clip for label in CLASSES for role in (Role.TARGET, Role.HELDOUT)
              for clip in some(label, role, 4)]

@@ -61,7 +61,7 @@ def test_a_changed_record_changes_the_prose(pages, make_records):
     after = pages(load(make_records("after", right=lambda variant, *_: variant != "optimized")),
                   name="two")
     assert "equivalent within" in (before / "before" / "headline.txt").read_text()
-    assert "4 held-out recordings are too few" in (few / "few" / "headline.txt").read_text()
+    assert "8 held-out recordings are too few" in (few / "few" / "headline.txt").read_text()
     assert "worse" in (after / "after" / "headline.txt").read_text()
 
 

@@ -48,7 +48,7 @@ def test_in_order_is_the_source_run_on_its_own_clips(make_records):
     (("middle",), "for the linear classifier, more than one frame helps."),
     (("mean",), "and more than the mean of the frames helps; for the linear classifier")])
 def test_the_headline_falls_as_the_numbers_do(make_records, failing, said):
-    # Four recordings can show equivalence within 60 points.
+    # Eight recordings can show equivalence within 60 points.
     assert said in order.headline(load(make_records(right=only(*failing), margin=0.6)))
 
 

@@ -142,6 +142,14 @@ def test_the_verdict_follows_the_intervals(low90, high90, low95, high95, expecte
         assert verdict(Estimate(0.0, *intervals, seeds, recordings), 0.05) is said
 
 
+def test_a_difference_takes_as_many_recordings_as_the_sign_test():
+    """Where even all of them on one side happen by chance, none is told."""
+    for recordings in range(1, 12):
+        found = Estimate(-0.2, Interval(-0.3, -0.1), Interval(-0.35, -0.05), 3, recordings)
+        could_be = scipy.stats.binomtest(recordings, recordings).pvalue <= 0.05
+        assert verdict(found, 0.05) is (Verdict.WORSE if could_be else Verdict.UNDECIDED)
+
+
 @pytest.mark.parametrize("correct, clips", [(0, 5), (23, 36), (48, 48), (600, 1000)])
 def test_wilsons_interval_is_scipys(correct, clips):
     theirs = scipy.stats.binomtest(correct, clips).proportion_ci(method="wilson")

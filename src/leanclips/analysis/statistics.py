@@ -12,6 +12,9 @@ import numpy as np
 
 RESAMPLES = 10_000
 RANDOM_SEED = 20_260_101
+# All of so many recordings differ the same way by chance in 2 x 2^-n: one time in twenty takes six
+# (the sign test).
+FEWEST_TO_DIFFER = 6
 
 
 class Verdict(StrEnum):
@@ -126,7 +129,8 @@ def verdict(difference: Estimate, margin: float) -> Verdict:
     10.1007/BF01068419). Resampling knows nothing of recordings that were not drawn, so a loss
     that falls on few of them goes unseen where too few were: below `recordings_needed(margin)`
     it is `too few recordings` instead. Else `worse` or `better`: the 95% interval leaves out
-    zero. Else `undecided`: too few clips or seeds to say either. A single seed's intervals know
+    zero, over `FEWEST_TO_DIFFER` recordings or more. Else `undecided`: too few clips or seeds to
+    say either. A single seed's intervals know
     nothing of how seeds differ, so it has no verdict.
     """
     if difference.seeds == 1:
@@ -134,9 +138,9 @@ def verdict(difference: Estimate, margin: float) -> Verdict:
     if -margin < difference.within90.low and difference.within90.high < margin:
         enough = difference.recordings >= recordings_needed(margin)
         return Verdict.EQUIVALENT if enough else Verdict.FEW
-    if difference.within95.high < 0:
+    if difference.recordings >= FEWEST_TO_DIFFER and difference.within95.high < 0:
         return Verdict.WORSE
-    if difference.within95.low > 0:
+    if difference.recordings >= FEWEST_TO_DIFFER and difference.within95.low > 0:
         return Verdict.BETTER
     return Verdict.UNDECIDED
 
