@@ -109,9 +109,13 @@ def _environment(layout: Layout) -> dict[str, str]:
 
 def _note_machine(layout: Layout) -> None:
     path = layout.work / "machine.json"
-    facts = {"cores": cores(), "cpu": _cpu_name(), "system": platform.system()}
     if not path.is_file():
-        write_text(path, json.dumps(facts, indent=2) + "\n")
+        write_text(path, json.dumps(machine(), indent=2) + "\n")
+
+
+def machine() -> dict[str, object]:
+    """What a reader has to know of this computer to make sense of its times."""
+    return {"cores": cores(), "cpu": _cpu_name(), "system": platform.system()}
 
 
 def _cpu_name() -> str:

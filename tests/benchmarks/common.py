@@ -1,10 +1,12 @@
 """What the benchmarks share: a study's clips, and how a table is shown."""
 
+from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 
 from leanclips.files import write_text
+from leanclips.pipeline import machine
 
 
 def compared(clips: Path) -> list[Path]:
@@ -22,3 +24,9 @@ def show(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
     print(f"\n{path.stem}\n{table.to_string(index=False)}", flush=True)
     return table
+
+
+def where() -> str:
+    """The computer that times are of, in words."""
+    told = machine()
+    return f"{told['cpu']}, {told['cores']} cores, {told['system']}, torch {version('torch')}"

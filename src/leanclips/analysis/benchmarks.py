@@ -19,7 +19,7 @@ def read(folder: Path) -> dict[str, Table]:
     """The tables that were measured, by name; what was not is left out."""
     makers = {"optimizer": _optimizer, "speed": _speed, "memory": _memory, "targets": _targets,
               "heights": _heights, "storage": _storage, "steps": _steps, "features": _features,
-              "precision": _precision, "finetuning": _finetuning, "ancestor": _ancestor}
+              "compiled": _compiled, "precision": _precision, "finetuning": _finetuning, "ancestor": _ancestor}
     return {name: make(pd.read_csv(folder / f"{name}.csv")) for name, make in makers.items()
             if (folder / f"{name}.csv").is_file()}
 
@@ -64,6 +64,24 @@ def fastest_features(data: pd.DataFrame) -> list[str]:
             for row in best.itertuples()]
 
 
+def shortfall(data: pd.DataFrame) -> list[str]:
+    """Why leanclips' features do not run at the rate of the matrix product, where measured."""
+    if "convolutions" not in data:
+        return []
+    return [f"Of {row.backbone}'s time, {percent(row.decoding, 0)} goes to decoding and resizing, "
+            f"{percent(row.convolutions, 0)} to convolutions, the rest to what lies between them "
+            "(activations, sums, pooling, a new layout of the pixels)."
+            for row in data[data["convolutions"].notna()].itertuples()]
+
+
+def compile_pays(data: pd.DataFrame) -> list[str]:
+    """What torch.compile is worth for each backbone."""
+    return [f"{row.backbone} compiled does {row.compiled_frames_per_s:.1f} frames/s, "
+            f"{row.compiled_frames_per_s / row.frames_per_s:.2f} times as many as leanclips, after "
+            f"{duration(row.compile_seconds)} of compiling in each process."
+            for row in data.itertuples()]
+
+
 def within_seed_noise(data: pd.DataFrame) -> str:
     """Whether bf16 moves the mean accuracy by more than chance does, and how far features move."""
     distance = (f"Its features are at a cosine distance of {data['distance_mean'].iloc[0]:.4f} "
@@ -91,12 +109,12 @@ def _moved(data: pd.DataFrame) -> str:
             f"{'for one classifier that is' if beyond else 'neither is'} more than chance explains.")
 
 
-def fastest_step(data: pd.DataFrame) -> str:
-    """The fastest way to take a training step beside the slowest."""
-    best, worst = (data.loc[data["ms_per_step"].agg(which)] for which in ("idxmin", "idxmax"))
-    return (f"The fastest, {best.method}, takes {best.ms_per_step:.1f} ms a step; the slowest, "
-            f"{worst.method}, {worst.ms_per_step:.1f} ms "
-            f"({worst.ms_per_step / best.ms_per_step:.1f} times as long).")
+def fastest_run(data: pd.DataFrame) -> str:
+    """The fastest way to fine-tune beside the slowest."""
+    best, worst = (data.loc[data["run_seconds"].agg(which)] for which in ("idxmin", "idxmax"))
+    return (f"The fastest, {best.method}, takes {best.run_seconds:.1f} s a run; the slowest, "
+            f"{worst.method}, {worst.run_seconds:.1f} s "
+            f"({worst.run_seconds / best.run_seconds:.1f} times as long).")
 
 
 def against_ancestor(data: pd.DataFrame) -> str:
@@ -207,9 +225,17 @@ def _features(data: pd.DataFrame) -> Table:
                   "–" if pd.isna(row.share_of_gemm) else percent(row.share_of_gemm, 0))
                  for row in data.itertuples())
     caption = ("Features: frames per second through the frozen backbone, against plain PyTorch "
-               "and against the rate of the machine's own matrix product.")
+               f"and against the rate of the machine's own matrix product{_on(data)}.")
     return Table("features", caption, ("Backbone", "Method", "Frames/s", "Times plain",
                                        "Of matrix product"), rows, data)
+
+
+def _compiled(data: pd.DataFrame) -> Table:
+    rows = tuple((row.backbone, f"{row.frames_per_s:.1f}", f"{row.compiled_frames_per_s:.1f}",
+                  duration(row.compile_seconds)) for row in data.itertuples())
+    caption = "The network alone, one process with all cores: as leanclips runs it, and compiled."
+    return Table("compiled", caption, ("Backbone", "Frames/s", "Frames/s by torch.compile",
+                                       "To compile"), rows, data)
 
 
 def _precision(data: pd.DataFrame) -> Table:
@@ -225,10 +251,16 @@ def _precision(data: pd.DataFrame) -> Table:
 
 
 def _finetuning(data: pd.DataFrame) -> Table:
-    rows = tuple((row.method, f"{row.ms_per_step:.1f}", f"{row.ratio:.2f}")
-                 for row in data.itertuples())
-    return Table("finetuning", "A step of fine-tuning on cached features.",
-                 ("Method", "ms a step", "Ratio"), rows, data)
+    rows = tuple((row.method, f"{row.run_seconds:.1f} s", f"{row.ms_per_step:.1f}",
+                  f"{row.ratio:.2f}") for row in data.itertuples())
+    caption = ("A fine-tuning run on cached features as the case study has it: 122 clips of 28 "
+               f"frames, batch 4, 30 epochs, 38 clips to validate on after each{_on(data)}. Of "
+               "runs side by side, each counts its share of the time.")
+    return Table("finetuning", caption, ("Method", "A run", "ms a step", "Ratio"), rows, data)
+
+
+def _on(data: pd.DataFrame) -> str:
+    return f"; on {data['machine'].iloc[0]}" if "machine" in data else ""
 
 
 def _ancestor(data: pd.DataFrame) -> Table:

@@ -164,12 +164,7 @@ class Pages:
         self.environment.globals.update(
             studies=list(views), main=views[0], figure=figure_block, table=table_block,
             notes=notes, provenance=provenance, resamples=RESAMPLES, measured=self.measured,
-            saving_of_zones=benchmarks.saving_of_zones,
-            saving_of_search=benchmarks.saving_of_search,
-            smaller_elsewhere=benchmarks.smaller_elsewhere, drawn=self.drawn, epochs=epochs,
-            within_seed_noise=benchmarks.within_seed_noise,
-            fastest_features=benchmarks.fastest_features, fastest_step=benchmarks.fastest_step,
-            against_ancestor=benchmarks.against_ancestor, **case_study_numbers())
+            drawn=self.drawn, epochs=epochs, benchmarks=benchmarks, **case_study_numbers())
 
     def render(self, template: str, one: view.View | None = None, **values: object) -> str:
         try:
