@@ -39,6 +39,11 @@ def test_nothing_known_begins_at_the_first_crf():
     assert found.crf == FIRST and found.gains == GAINS
 
 
+def test_a_few_clips_teach_no_forecast_to_rely_on():
+    assert [guess(content(), done(count), FIRST, TOLERANCE).learnt for count in (0, 7, 8, 30)] == [
+        False, False, True, True]
+
+
 @pytest.mark.parametrize("count, most", [(20, 1.2), (100, 0.7)])
 def test_it_learns_level_looks_slope_and_steps(count, most):
     errors = [guess(clip, done(count), FIRST, TOLERANCE).crf - true.crf

@@ -132,7 +132,8 @@ def sized(target_share):
 
 @given(st.floats(0.97, 3), st.floats(15, 30))
 def test_a_clip_that_cannot_gain_is_known_after_one_encode(share, guess):
-    trials = search(sized(share), 1, TOLERANCE, Guess(guess, gains=(1, 0, 0)), SCALE, 0.95e5)
+    known = Guess(guess, gains=(1, 0, 0), learnt=True)
+    trials = search(sized(share), 1, TOLERANCE, known, SCALE, 0.95e5)
     above = max(20 - guess, 0)  # an encode above the target may have more to gain than foreseen
     assert len(trials) == 1 or above > 0 and trials[0].bytes < 0.95e5 * 2 ** (1.5 * above / 5.5)
 
@@ -141,6 +142,16 @@ def test_a_clip_that_cannot_gain_is_known_after_one_encode(share, guess):
 def test_a_clip_that_gains_is_not_given_up(share, guess):
     trials = search(sized(share), 1, TOLERANCE, Guess(guess, gains=(1, 0, 0)), SCALE, 0.95e5)
     assert best(trials).bytes <= 0.95e5
+
+
+def test_a_far_forecast_is_relied_on_only_where_it_was_learnt():
+    """From one encode the target seems 8 CRF off, at more bytes than the clip has; it is 3."""
+    def encode(crfs):
+        return Trial(crfs, round(4e4 * 2 ** ((25 - crfs[0]) / 5.5)), (8 / 3 * (22 - crfs[0]),))
+
+    alone, known = (search(encode, 1, TOLERANCE, Guess(25, gains=(1, 0, 0), learnt=learnt), SCALE,
+                           0.95e5) for learnt in (False, True))
+    assert len(known) == 1 and best(alone).bytes <= 0.95e5
 
 
 def test_a_secant_that_swings_too_low_gives_nothing_up():

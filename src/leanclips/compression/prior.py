@@ -20,6 +20,7 @@ LOOKS_WEIGHT = 4.0
 FIRST_WEIGHT = 0.5
 SLOPE_WEIGHT = 4.0
 GAINS_WEIGHT = 20.0
+ENOUGH = 8  # clips, for a forecast to be relied on
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ def guess(content: Content, done: Sequence[Solved], first: float, tolerance: flo
     crf = min(max(crf, min(first, crfs.min())), max(first, crfs.max()))
     slope = ((sum(clip.slope for clip in done) + SLOPE_WEIGHT * slope)
              / (len(done) + SLOPE_WEIGHT))
-    return Guess(float(max(crf, floor)), float(slope), _gains(done, tolerance, gains))
+    return Guess(float(max(crf, floor)), float(slope), _gains(done, tolerance, gains),
+                 len(done) >= ENOUGH)
 
 
 def _gains(done: Sequence[Solved], tolerance: float,

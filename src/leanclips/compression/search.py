@@ -24,6 +24,7 @@ CAUTION = 0.7
 LAST_CAUTION = 2.0
 WORTH_A_TRY = 0.01  # share of the bytes that another encode has to promise
 UPWARD = 1.5
+UNSURE = 12  # CRF: so far off, a forecast of the bytes may be twice the truth
 ZONES_SAVE = 1.1
 FIRST_OF_SET = 20.0
 LOWEST, HIGHEST = 1.0, 51.0
@@ -46,12 +47,14 @@ class Scale:
 @dataclass(frozen=True)
 class Guess:
     """What is known before the first encode: the CRF to begin with, headroom per CRF near the
-    target, and how many CRF the first encode's headroom is worth (see `step`).
+    target, and how many CRF the first encode's headroom is worth (see `step`). `learnt`: from
+    enough clips like it.
     """
 
     crf: float
     slope: float = SLOPE
     gains: tuple[float, ...] = GAINS
+    learnt: bool = False
 
     def step(self, crf: float, headroom: float, tolerance: float) -> float:
         """From the first encode's CRF and headroom, the CRF at the middle of the tolerance.
@@ -97,7 +100,7 @@ def search(encode: Callable[[tuple[float, ...]], Trial], windows: int, tolerance
     while len(trials) < MOST_TRIALS and crfs not in [trial.crfs for trial in trials]:
         trials.append(encode(crfs))
         crfs = next_crfs(trials, tolerance, guess, scale)
-        if _hopeless(trials, crfs, scale, most):
+        if _hopeless(trials, crfs, guess.learnt, scale, most):
             break
         if 0 <= trials[-1].worst <= tolerance and _promise(trials[-1], crfs) < WORTH_A_TRY:
             break
@@ -110,13 +113,14 @@ def best(trials: Sequence[Trial]) -> Trial | None:
     return min(held, key=lambda trial: trial.bytes, default=None)
 
 
-def _hopeless(trials: Sequence[Trial], crfs: Sequence[float], scale: Scale, most: float) -> bool:
+def _hopeless(trials: Sequence[Trial], crfs: Sequence[float], learnt: bool, scale: Scale,
+              most: float) -> bool:
     """Whether the clip will not get to `most` bytes; `crfs` come next.
 
-    The first encode foretells it: a step down is forecast well, one up may fall short of what
-    there is to gain. Later steps swing too much to tell by; there an encode that misses its
-    target has to take more by itself. Zones may save on top of that. A target that seems out of
-    reach is tried at the end of the scale.
+    The first encode foretells it: a step down is forecast well where that was `learnt`, else the
+    doubt grows with it; one up may fall short of what there is to gain. Later steps swing too
+    much to tell by; there an encode that misses its target has to take more by itself. Zones may
+    save on top of that. A target that seems out of reach is tried at the end of the scale.
     """
     trial, allowed = trials[-1], most * (1 if len(crfs) == 1 else ZONES_SAVE)
     if len(trials) > 1:
@@ -125,7 +129,8 @@ def _hopeless(trials: Sequence[Trial], crfs: Sequence[float], scale: Scale, most
         return False
     steps = [now - was for was, now in zip(trial.crfs, crfs, strict=True)]
     share = fmean(2 ** (-step * (UPWARD if step > 0 else 1) / scale.halving) for step in steps)
-    return trial.bytes * share > allowed
+    doubt = 1 if learnt else 2 ** (max(map(abs, steps)) / UNSURE)
+    return trial.bytes * share > allowed * doubt
 
 
 def _promise(trial: Trial, crfs: Sequence[float]) -> float:
