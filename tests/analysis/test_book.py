@@ -65,6 +65,14 @@ def test_a_changed_record_changes_the_prose(pages, make_records):
     assert "worse" in (after / "after" / "headline.txt").read_text()
 
 
+def test_too_few_recordings_for_any_difference_are_told(pages, make_records, monkeypatch):
+    monkeypatch.setattr("leanclips.analysis.view.FEWEST_TO_DIFFER", 9)
+    results = load(make_records(right=lambda variant, seed, c, t, place:
+                                variant != "optimized" or place > 0))
+    headline = (pages(results) / "tiny" / "headline.txt").read_text()
+    assert "undecided, for 8 held-out recordings are too few to tell a difference" in headline
+
+
 def test_what_pairing_did_is_told_as_it_was(pages, make_records):
     def told(name, right):
         return (pages(load(make_records(name, seeds=(1, 2, 3), right=right)), name=f"{name}-book")

@@ -14,7 +14,8 @@ from leanclips.analysis.case_study import CASE_STUDY
 from leanclips.analysis.formats import (MINUS, classifier_name, interval, known, listing,
                                         percent, points, several, width, within)
 from leanclips.analysis.results import Results, controls, targets
-from leanclips.analysis.statistics import Verdict, least_margin, recordings_needed
+from leanclips.analysis.statistics import (FEWEST_TO_DIFFER, Verdict, least_margin,
+                                           recordings_needed)
 from leanclips.analysis.style import Figure
 from leanclips.analysis.tables import Table
 from leanclips.clips import Role, of_role, pretraining_clips
@@ -128,6 +129,9 @@ class View:
         return [c for c in self.comparisons if (c.variant, c.tested) == (variant, tested)]
 
     def words(self, verdict: Verdict) -> str:
+        if verdict == Verdict.UNDECIDED and self.recordings < FEWEST_TO_DIFFER:
+            return (f"undecided, for {self.recordings} held-out recordings are too few to tell a "
+                    "difference")
         return IN_WORDS[verdict].format(margin=self.margin, recordings=self.recordings,
                                         needed=self.recordings_needed)
 
