@@ -183,13 +183,17 @@ def test_the_committed_measurements_keep_what_the_optimizer_promises():
 
 
 def test_the_committed_measurements_keep_what_the_engine_promises():
-    """How far bf16 is ahead is up to the CPU: with AMX more than the twice of this table's. So
-    ResNet-152 has no floor against plain PyTorch, and fine-tuning one that bf16 alone allows.
-    """
-    features, finetuning, ancestor = (pd.read_csv(MEASURED / f"{name}.csv") for name in (
-        "features", "finetuning", "ancestor"))
+    """ResNet-152 has no floor against plain PyTorch: how far bf16 is ahead is up to the CPU."""
+    features, ancestor = (pd.read_csv(MEASURED / f"{name}.csv") for name in (
+        "features", "ancestor"))
     ours = features[features["method"].str.startswith("leanclips")].set_index("backbone")
     assert ours.loc["efficientnet-lite2", "ratio_to_plain"] >= 3.5
     assert ours.loc["resnet152", "share_of_gemm"] >= 0.6
-    assert finetuning.set_index("method").loc["leanclips, a run for each core", "ratio"] >= 1.7
     assert ancestor.set_index("part").loc["ratio", "value"] >= 300
+
+
+@pytest.mark.xfail(strict=True, reason="a whole run is 1.78 times as fast where it was measured; "
+                                       "the promise is 2, and not kept yet")
+def test_the_committed_measurement_of_a_fine_tuning_run_keeps_its_promise():
+    finetuning = pd.read_csv(MEASURED / "finetuning.csv").set_index("method")
+    assert finetuning.loc["leanclips, a run for each core", "ratio"] >= 2

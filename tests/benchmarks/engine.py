@@ -3,7 +3,8 @@
     python tests/benchmarks/engine.py --clips data/jhmdb/work/clips/source
 
 Needs a quiet machine and a C++ compiler (for torch.compile). Writes features.csv, compiled.csv,
-finetuning.csv and ancestor.csv beside this file (the book shows them) and prints them. ResNet-152 gets random weights: they do not change its speed.
+finetuning.csv and ancestor.csv beside this file (the book shows them) and prints them. ResNet-152
+gets random weights: they do not change its speed.
 """
 
 import argparse

@@ -19,7 +19,8 @@ def read(folder: Path) -> dict[str, Table]:
     """The tables that were measured, by name; what was not is left out."""
     makers = {"optimizer": _optimizer, "speed": _speed, "memory": _memory, "targets": _targets,
               "heights": _heights, "storage": _storage, "steps": _steps, "features": _features,
-              "compiled": _compiled, "precision": _precision, "finetuning": _finetuning, "ancestor": _ancestor}
+              "compiled": _compiled, "precision": _precision, "finetuning": _finetuning,
+              "ancestor": _ancestor}
     return {name: make(pd.read_csv(folder / f"{name}.csv")) for name, make in makers.items()
             if (folder / f"{name}.csv").is_file()}
 

@@ -130,17 +130,18 @@ def verdict(difference: Estimate, margin: float) -> Verdict:
     that falls on few of them goes unseen where too few were: below `recordings_needed(margin)`
     it is `too few recordings` instead. Else `worse` or `better`: the 95% interval leaves out
     zero, over `FEWEST_TO_DIFFER` recordings or more. Else `undecided`: too few clips or seeds to
-    say either. A single seed's intervals know
-    nothing of how seeds differ, so it has no verdict.
+    say either. A single seed's intervals know nothing of how seeds differ, so it has no verdict.
     """
     if difference.seeds == 1:
         return Verdict.ONE_SEED
     if -margin < difference.within90.low and difference.within90.high < margin:
         enough = difference.recordings >= recordings_needed(margin)
         return Verdict.EQUIVALENT if enough else Verdict.FEW
-    if difference.recordings >= FEWEST_TO_DIFFER and difference.within95.high < 0:
+    if difference.recordings < FEWEST_TO_DIFFER:
+        return Verdict.UNDECIDED
+    if difference.within95.high < 0:
         return Verdict.WORSE
-    if difference.recordings >= FEWEST_TO_DIFFER and difference.within95.low > 0:
+    if difference.within95.low > 0:
         return Verdict.BETTER
     return Verdict.UNDECIDED
 

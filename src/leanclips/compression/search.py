@@ -23,9 +23,9 @@ CAREFUL_FROM = 3  # trials
 CAUTION = 0.7
 LAST_CAUTION = 2.0
 WORTH_A_TRY = 0.01  # share of the bytes that another encode has to promise
-UPWARD = 1.5
+UPWARD = 1.5  # a first step up is a careful one: there may be half as much more to go
 UNSURE = 12  # CRF: so far off, a forecast of the bytes may be twice the truth
-ZONES_SAVE = 1.1
+ZONES_SAVE = 1.1  # by zones, beyond what the first encode foretells
 FIRST_OF_SET = 20.0
 LOWEST, HIGHEST = 1.0, 51.0
 
