@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from leanclips.recognition import lstm
 from leanclips.recognition.lstm import LSTM
 
 torch.set_num_threads(1)  # as every stage does: more threads fight on a busy machine
@@ -53,6 +54,25 @@ def test_a_loss_on_the_last_step_alone_reaches_the_first():
     *_, got = gradients(rounded, inputs, lambda network, clips: network(clips)[:, -1])
     *_, expected = gradients(plain, inputs.float(), lambda network, clips: network(clips)[:, -1])
     assert error(got, expected) < TOLERANCE and got[:, 0].any()
+
+
+@pytest.mark.skipif(not lstm._can_lay_out(), reason="this CPU or torch lays no weights out")
+@pytest.mark.parametrize("units", [16, 50, 256])
+def test_laying_the_weights_out_beforehand_changes_no_bit(units, monkeypatch):
+    _, rounded = both(units=units, layers=2)
+    inputs = torch.randn(4, 9, 24).bfloat16()
+    made = [rounded(inputs), *gradients(rounded, inputs)]
+    monkeypatch.setattr(lstm, "_can_lay_out", lambda: False)
+    assert all(map(torch.equal, made, [rounded(inputs), *gradients(rounded, inputs)]))
+
+
+def test_without_the_operators_it_does_without(monkeypatch):
+    """They are not documented: another torch may lack them, or take other arguments."""
+    def missing(*_):
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(lstm, "_laid_out", missing)
+    assert not lstm._can_lay_out.__wrapped__()
 
 
 def test_the_gradient_is_the_slope_of_what_is_computed():
