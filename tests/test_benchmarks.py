@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from leanclips.analysis import benchmarks
+
 FOLDER = Path(__file__).parent / "benchmarks"
 
 
@@ -150,7 +152,6 @@ def test_only_target_and_heldout_clips_of_a_study_are_read(storage, tmp_path):
 
 @pytest.mark.slow
 def test_the_storage_benchmark_writes_what_the_book_shows(tmp_path, variants):
-    from leanclips.analysis import benchmarks
 
     subprocess.run([sys.executable, FOLDER / "storage.py", "--clips", variants, "--variants",
                     "source", "optimized", "--limit", "2", "--out", tmp_path], check=True)
@@ -162,6 +163,20 @@ def test_the_storage_benchmark_writes_what_the_book_shows(tmp_path, variants):
     assert list(pd.read_csv(tmp_path / "steps.csv")["of"]) == ["source", "optimized",
                                                                "efficientnet-lite2"]
     assert list(benchmarks.read(tmp_path)) == ["storage", "steps"]
+
+
+def test_sources_without_gain_are_counted_apart(tmp_path, ffmpeg):
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=128x96,noise=alls=8", "-frames:v", 10, "-c:v",
+           "libx264", "-crf", 45, tmp_path / "clip.mp4")
+    subprocess.run([sys.executable, FOLDER / "no_gain.py", tmp_path, "--out", tmp_path],
+                   check=True)
+    table = pd.read_csv(tmp_path / "no_gain.csv").set_index("source")
+    assert list(table.index) == ["as it is", "14", "20", "26", "32", "all"]
+    assert (table.loc["as it is", ["clips", "no_gain", "known_after_one"]] == 1).all()
+    counts = table[["clips", "no_gain", "known_after_one", "given_up"]]
+    assert (counts.loc["all"] == counts.drop("all").sum()).all()
+    assert (table["encodes"].dropna() <= table["encodes_to_the_end"].dropna()).all()
+    assert list(benchmarks.read(tmp_path)) == ["no_gain"]
 
 
 def test_the_memory_of_a_long_file_is_that_of_all_its_processes():

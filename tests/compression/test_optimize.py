@@ -7,7 +7,7 @@ import pytest
 
 from leanclips.compression.crop import crop
 from leanclips.compression import optimize as module
-from leanclips.compression.codec import CODECS
+from leanclips.compression.codec import CODECS, Setting, encode
 from leanclips.compression.content import examine
 from leanclips.compression.contract import facts
 from leanclips.compression.optimize import (LEAST_SAVING, Reason, constant, external, optimize,
@@ -103,6 +103,14 @@ def test_a_clip_that_is_tiny_already_is_kept(tmp_path, source, ffmpeg):
     ffmpeg("-i", source, "-c:v", "libx264", "-crf", 45, tmp_path / "tiny.mp4")
     outcome = optimize(tmp_path / "tiny.mp4", Goal(93), tmp_path / "out.mp4")
     assert kept(outcome, tmp_path / "tiny.mp4", Reason.NO_GAIN)
+    assert len(outcome.tries) == 1
+
+
+@pytest.mark.parametrize("name", ["walk", "golf", "pour"])
+def test_a_real_clip_as_small_as_the_target_allows_is_known_alone(tmp_path, jhmdb_clips, name):
+    encode(min(jhmdb_clips.glob(f"{name}/*.avi")), tmp_path / "small.mp4", Setting("h264", (26,)))
+    outcome = optimize(tmp_path / "small.mp4", Goal(93), tmp_path / "out.mp4")
+    assert kept(outcome, tmp_path / "small.mp4", Reason.NO_GAIN)
     assert len(outcome.tries) == 1
 
 

@@ -1,12 +1,15 @@
 """What is learnt from clips that are done brings the first encode of the next one closer."""
 
+from dataclasses import replace
+from math import inf
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from leanclips.compression.content import Content
-from leanclips.compression.prior import BELOW_SOURCE, Solved, guess, looks, solved
+from leanclips.compression.prior import BELOW_SOURCE, QP_ABOVE_CRF, Solved, guess, looks, solved
 from leanclips.compression.search import GAINS, Trial
 
 FIRST, TOLERANCE = 25.0, 0.6
@@ -39,9 +42,13 @@ def test_nothing_known_begins_at_the_first_crf():
     assert found.crf == FIRST and found.gains == GAINS
 
 
-def test_a_few_clips_teach_no_forecast_to_rely_on():
-    assert [guess(content(), done(count), FIRST, TOLERANCE).learnt for count in (0, 7, 8, 30)] == [
-        False, False, True, True]
+@pytest.mark.parametrize("count, beyond", [(0, False), (7, False), (8, True), (30, True)])
+def test_few_clips_teach_no_forecast_beyond_the_sources_own_quantizer(count, beyond):
+    for qp in (14.0, 31.5):
+        found = guess(content(qp), done(count), FIRST, TOLERANCE)
+        assert found.relied_to == (inf if beyond else qp - QP_ABOVE_CRF)
+    assert guess(replace(content(), qp=None), done(count), FIRST, TOLERANCE).relied_to == (
+        inf if beyond else -inf)
 
 
 @pytest.mark.parametrize("count, most", [(20, 1.2), (100, 0.7)])

@@ -1,6 +1,6 @@
 """The search ends in few encodes, as near to the target as the grid allows, and never below."""
 
-from math import exp
+from math import exp, inf
 from random import Random
 
 import pytest
@@ -132,7 +132,7 @@ def sized(target_share):
 
 @given(st.floats(0.97, 3), st.floats(15, 30))
 def test_a_clip_that_cannot_gain_is_known_after_one_encode(share, guess):
-    known = Guess(guess, gains=(1, 0, 0), learnt=True)
+    known = Guess(guess, gains=(1, 0, 0), relied_to=20.5)
     trials = search(sized(share), 1, TOLERANCE, known, SCALE, 0.95e5)
     # An encode above the target may have more to gain than foreseen.
     above = max(20 - trials[0].crfs[0], 0)
@@ -145,14 +145,16 @@ def test_a_clip_that_gains_is_not_given_up(share, guess):
     assert best(trials).bytes <= 0.95e5
 
 
-def test_a_far_forecast_is_relied_on_only_where_it_was_learnt():
-    """From one encode the target seems 8 CRF off, at more bytes than the clip has; it is 3."""
-    def encode(crfs):
-        return Trial(crfs, round(4e4 * 2 ** ((25 - crfs[0]) / 5.5)), (8 / 3 * (22 - crfs[0]),))
-
-    alone, known = (search(encode, 1, TOLERANCE, Guess(25, gains=(1, 0, 0), learnt=learnt), SCALE,
-                           0.95e5) for learnt in (False, True))
-    assert len(known) == 1 and best(alone).bytes <= 0.95e5
+@pytest.mark.parametrize("relied_to, given_up", [(-inf, False), (16, False), (17.5, True),
+                                                 (inf, True)])
+def test_a_far_forecast_is_relied_on_up_to_a_crf_only(relied_to, given_up):
+    """From one encode the target seems to be at CRF 17, at more bytes than the clip has; it is
+    at 22.
+    """
+    trials = search(lambda crfs: Trial(crfs, round(4e4 * 2 ** ((25 - crfs[0]) / 5.5)),
+                                       (8 / 3 * (22 - crfs[0]),)),
+                    1, TOLERANCE, Guess(25, gains=(1, 0, 0), relied_to=relied_to), SCALE, 0.95e5)
+    assert len(trials) == 1 if given_up else best(trials).bytes <= 0.95e5
 
 
 def test_a_secant_that_swings_too_low_gives_nothing_up():

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log2
+from math import inf, log2
 from statistics import median
 
 import numpy as np
@@ -13,6 +13,8 @@ from leanclips.compression.search import GAINS, SLOPE, Guess, Trial, step_terms
 MISSING_QP = 24.0
 # An encode finer than the source's own quantizers takes more bytes than it, for nothing.
 BELOW_SOURCE = 2.0
+# An encode's mean quantizer lies about so far above its CRF.
+QP_ABOVE_CRF = 3.0
 # A clip that never came this near to its target (a black one, say) teaches nothing.
 NEAR = 3.0
 # How much the starting values weigh against what is measured.
@@ -20,7 +22,7 @@ LOOKS_WEIGHT = 4.0
 FIRST_WEIGHT = 0.5
 SLOPE_WEIGHT = 4.0
 GAINS_WEIGHT = 20.0
-ENOUGH = 8  # clips, for a forecast to be relied on
+ENOUGH = 8  # clips, for any forecast of bytes to be relied on
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,13 @@ def guess(content: Content, done: Sequence[Solved], first: float, tolerance: flo
     """Where to begin: a ridge regression of the CRF on the looks of the clips in `done`.
 
     It starts from `first` and `slope` (the codec's) for every clip. Never far below the source's
-    own mean quantizer.
+    own mean quantizer; that a CRF with finer ones than these takes more bytes is believed at once.
     """
     gains = tuple(gain / -slope for gain in GAINS)
-    floor = -np.inf if content.qp is None else content.qp - BELOW_SOURCE
+    qp = -inf if content.qp is None else content.qp
+    floor, no_finer = qp - BELOW_SOURCE, qp - QP_ABOVE_CRF
     if not done:
-        return Guess(max(first, floor), slope, gains)
+        return Guess(max(first, floor), slope, gains, no_finer)
     crfs = np.array([clip.crf for clip in done])
     seen = np.array([clip.looks for clip in done])
     scale = seen.std(axis=0) + 0.1
@@ -84,7 +87,7 @@ def guess(content: Content, done: Sequence[Solved], first: float, tolerance: flo
     slope = ((sum(clip.slope for clip in done) + SLOPE_WEIGHT * slope)
              / (len(done) + SLOPE_WEIGHT))
     return Guess(float(max(crf, floor)), float(slope), _gains(done, tolerance, gains),
-                 len(done) >= ENOUGH)
+                 inf if len(done) >= ENOUGH else no_finer)
 
 
 def _gains(done: Sequence[Solved], tolerance: float,

@@ -6,7 +6,7 @@ CRF it is nearly a straight line of slope -1, so a secant step lands close.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import log
+from math import inf, log
 from operator import le
 from statistics import fmean, median
 
@@ -47,14 +47,14 @@ class Scale:
 @dataclass(frozen=True)
 class Guess:
     """What is known before the first encode: the CRF to begin with, headroom per CRF near the
-    target, and how many CRF the first encode's headroom is worth (see `step`). `learnt`: from
-    enough clips like it.
+    target, how many CRF the first encode's headroom is worth (see `step`), and up to which CRF
+    the bytes it foretells are relied on.
     """
 
     crf: float
     slope: float = SLOPE
     gains: tuple[float, ...] = GAINS
-    learnt: bool = False
+    relied_to: float = -inf
 
     def step(self, crf: float, headroom: float, tolerance: float) -> float:
         """From the first encode's CRF and headroom, the CRF at the middle of the tolerance.
@@ -100,7 +100,7 @@ def search(encode: Callable[[tuple[float, ...]], Trial], windows: int, tolerance
     while len(trials) < MOST_TRIALS and crfs not in [trial.crfs for trial in trials]:
         trials.append(encode(crfs))
         crfs = next_crfs(trials, tolerance, guess, scale)
-        if _hopeless(trials, crfs, guess.learnt, scale, most):
+        if _hopeless(trials, crfs, guess.relied_to, scale, most):
             break
         if 0 <= trials[-1].worst <= tolerance and _promise(trials[-1], crfs) < WORTH_A_TRY:
             break
@@ -113,14 +113,15 @@ def best(trials: Sequence[Trial]) -> Trial | None:
     return min(held, key=lambda trial: trial.bytes, default=None)
 
 
-def _hopeless(trials: Sequence[Trial], crfs: Sequence[float], learnt: bool, scale: Scale,
+def _hopeless(trials: Sequence[Trial], crfs: Sequence[float], relied_to: float, scale: Scale,
               most: float) -> bool:
     """Whether the clip will not get to `most` bytes; `crfs` come next.
 
-    The first encode foretells it: a step down is forecast well where that was `learnt`, else the
-    doubt grows with it; one up may fall short of what there is to gain. Later steps swing too
-    much to tell by; there an encode that misses its target has to take more by itself. Zones may
-    save on top of that. A target that seems out of reach is tried at the end of the scale.
+    The first encode foretells it: a step down is forecast well up to the CRF `relied_to`, beyond
+    it the doubt grows with the step; one up may fall short of what there is to gain. Later steps
+    swing too much to tell by; there an encode that misses its target has to take more by itself.
+    Zones may save on top of that. A target that seems out of reach is tried at the end of the
+    scale.
     """
     trial, allowed = trials[-1], most * (1 if len(crfs) == 1 else ZONES_SAVE)
     if len(trials) > 1:
@@ -129,7 +130,7 @@ def _hopeless(trials: Sequence[Trial], crfs: Sequence[float], learnt: bool, scal
         return False
     steps = [now - was for was, now in zip(trial.crfs, crfs, strict=True)]
     share = fmean(2 ** (-step * (UPWARD if step > 0 else 1) / scale.halving) for step in steps)
-    doubt = 1 if learnt else 2 ** (max(map(abs, steps)) / UNSURE)
+    doubt = 1 if fmean(crfs) <= relied_to else 2 ** (max(map(abs, steps)) / UNSURE)
     return trial.bytes * share > allowed * doubt
 
 

@@ -1,0 +1,84 @@
+"""Sources with nothing to gain: how many encodes it takes to know, each alone, nothing learnt.
+
+    python tests/benchmarks/no_gain.py FOLDER
+
+Every 15th clip below the folder (of J-HMDB, say) is a source as it is and as H.264 at several
+CRFs. Each is optimized as leanclips does it, and searched to the end whatever that takes, which
+tells the truth. Writes no_gain.csv beside this file (the book shows it) and prints it.
+"""
+
+import argparse
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+from common import show
+
+from leanclips.clips import VIDEO_SUFFIXES
+from leanclips.compression import optimize as module
+from leanclips.compression.codec import Setting, encode
+from leanclips.compression.optimize import Outcome, Reason, optimize
+from leanclips.compression.quality import Goal
+from leanclips.workers import cores, run_all
+
+HERE = Path(__file__).parent
+AS_IT_IS = "as it is"
+SOURCES = (AS_IT_IS, 14, 20, 26, 32)
+
+
+def compare(clip: Path, kind: str | int) -> dict:
+    """One clip as a source of this kind, optimized both ways."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = clip
+        if kind != AS_IT_IS:
+            source = Path(folder) / "source.mp4"
+            encode(clip, source, Setting("h264", (float(kind),)))
+        ours = optimize(source, Goal(), Path(folder) / "ours.mp4")
+        whole = to_the_end(source, Path(folder) / "whole.mp4")
+        most = (1 - module.LEAST_SAVING) * ours.bytes_in
+        gains = whole.reason in (Reason.OPTIMIZED, Reason.ABOVE) and whole.bytes_out <= most
+        kept = ours.reason is Reason.NO_GAIN
+        return {"source": kind, "bytes": ours.bytes_in, "gains": gains, "kept": kept,
+                "encodes": len(ours.tries), "encodes_to_the_end": len(whole.tries),
+                "given_up": ours.bytes_out - whole.bytes_out if gains and kept else 0}
+
+
+def to_the_end(source: Path, destination: Path) -> Outcome:
+    """The outcome where any number of bytes is allowed."""
+    least, module.LEAST_SAVING = module.LEAST_SAVING, float("-inf")
+    try:
+        return optimize(source, Goal(), destination)
+    finally:
+        module.LEAST_SAVING = least
+
+
+def summed(kind: str | int, rows: pd.DataFrame) -> dict:
+    """A line of the table; `given_up` counts gaining sources that were kept all the same."""
+    none, gaining = rows[~rows["gains"]], rows[rows["gains"]]
+    return {"source": kind, "clips": len(rows), "no_gain": len(none),
+            "known_after_one": int((none["kept"] & (none["encodes"] == 1)).sum()),
+            "encodes": none["encodes"].mean(),
+            "encodes_to_the_end": none["encodes_to_the_end"].mean(),
+            "given_up": int(gaining["kept"].sum()),
+            "bytes_given_up": rows["given_up"].sum() / rows["bytes"].sum()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("clips", type=Path, help="a folder of video files")
+    parser.add_argument("--every", type=int, default=15, help="take each so-manieth clip")
+    parser.add_argument("--out", type=Path, default=HERE, help="where the table goes")
+    wanted = parser.parse_args()
+    clips = sorted(path for path in wanted.clips.rglob("*")
+                   if path.suffix.lower() in VIDEO_SUFFIXES)[::wanted.every]
+    if not clips:
+        parser.error(f"{wanted.clips} holds no video files")
+    found = pd.DataFrame([row for kind in SOURCES for row in run_all(
+        partial(compare, kind=kind), clips, cores(), f"source {kind}")])
+    lines = [summed(kind, rows) for kind, rows in found.groupby("source", sort=False)]
+    show(pd.DataFrame([*lines, summed("all", found)]).round(4), wanted.out / "no_gain.csv")
+
+
+if __name__ == "__main__":
+    main()
