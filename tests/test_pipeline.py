@@ -190,7 +190,9 @@ def test_runs_that_train_a_backbone_go_one_at_a_time(tiny_study, trained, thread
 def test_of_two_runs_at_once_the_second_gives_way(tiny_study):
     with started(tiny_study, "--until", "crop") as first:
         until(lambda: begun_crop(tiny_study))
+        os.killpg(first.pid, signal.SIGSTOP)  # else it may be through before the second begins
         second = run(tiny_study)
+        os.killpg(first.pid, signal.SIGCONT)
         assert (second.returncode, second.stdout) == (2, "")
         assert second.stderr == (
             f"leanclips: {tiny_study.study}: another run is under way here (process "
