@@ -118,8 +118,10 @@ def test_sections_that_come_later_have_their_tables(tmp_path):
                  columns=["backbone", "method", "frames_per_s", "ratio_to_plain", "share_of_gemm",
                           "gemm_over_fp32"]
                  ).to_csv(tmp_path / "features.csv", index=False)
-    pd.DataFrame([("plain", 72.0, 1.0, 67.0, 1.0), ("fused", 36.0, 2.0, 40.0, 1.675)],
-                 columns=["method", "ms_per_step", "ratio", "run_seconds", "run_ratio"]
+    pd.DataFrame([("plain", 72.0, 1.0, 70.0, 75.0, 67.0, 1.0, 66.0, 69.0),
+                  ("fused", 36.0, 2.0, 35.0, 38.0, 40.0, 1.675, 39.0, 42.0)],
+                 columns=["method", "ms_per_step", "ratio", "step_min", "step_max", "run_seconds",
+                          "run_ratio", "run_min", "run_max"]
                  ).to_csv(tmp_path / "finetuning.csv", index=False)
     pd.DataFrame([("frames", 1344000, "frames", "30 epochs"),
                   (benchmarks.ANCESTOR, 72000, "s", None), (benchmarks.OURS, 7200, "s", None)],
@@ -128,7 +130,8 @@ def test_sections_that_come_later_have_their_tables(tmp_path):
     shown = benchmarks.read(tmp_path)
     assert list(shown) == ["features", "finetuning", "ancestor"]
     assert shown["features"].rows[1] == ("lite2", "bf16", "35.0", "3.50", "–")
-    assert shown["finetuning"].rows[1] == ("fused", "36.0 ms", "2.00", "40.0 s", "1.68")
+    assert shown["finetuning"].rows[1] == ("fused", "36.0 ms", "35.0 to 38.0", "2.00", "40.0 s",
+                                           "39.0 to 42.0", "1.68")
     assert shown["ancestor"].rows[:2] == (("frames", "1,344,000 frames", "30 epochs"),
                                           (benchmarks.ANCESTOR, "20 h 00 min", ""))
     assert benchmarks.fastest_features(shown["features"].data) == [

@@ -211,8 +211,8 @@ METHODS = {
 
 
 def finetuning(rounds: int) -> pd.DataFrame:
-    """Milliseconds a step, next to nothing validated, and seconds a run with its validation, the
-    medians of rounds in turn; and the ratios to the first method.
+    """Milliseconds a step, next to nothing validated, and seconds a run with its validation: the
+    medians of rounds in turn, the ratios to the first method, the fastest and slowest round.
     """
     steps, runs = ({name: [] for name in METHODS} for _ in range(2))
     for _ in range(rounds):
@@ -220,11 +220,13 @@ def finetuning(rounds: int) -> pd.DataFrame:
             way = processes or cores(), threads or cores(), plain
             steps[name].append(together(*way, STEP_EPOCHS, 1) * 1000 / (STEP_EPOCHS * STEPS))
             runs[name].append(together(*way, EPOCHS, VALIDATED))
-    found = pd.DataFrame({"ms_per_step": pd.DataFrame(steps).median(),
-                          "run_seconds": pd.DataFrame(runs).median()})
-    for column, ratio in (("ms_per_step", "ratio"), ("run_seconds", "run_ratio")):
+    found = pd.DataFrame(index=pd.Index(list(METHODS), name="method"))
+    for what, column, ratio, times in (("step", "ms_per_step", "ratio", pd.DataFrame(steps)),
+                                       ("run", "run_seconds", "run_ratio", pd.DataFrame(runs))):
+        found[column] = times.median()
         found[ratio] = found[column].iloc[0] / found[column]
-    return found.rename_axis("method").reset_index().round(2)
+        found[f"{what}_min"], found[f"{what}_max"] = times.min(), times.max()
+    return found.reset_index().round(2)
 
 
 def ancestor(passed: pd.DataFrame, trained: pd.DataFrame) -> pd.DataFrame:
