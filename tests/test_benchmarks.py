@@ -152,7 +152,6 @@ def test_only_target_and_heldout_clips_of_a_study_are_read(storage, tmp_path):
 
 @pytest.mark.slow
 def test_the_storage_benchmark_writes_what_the_book_shows(tmp_path, variants):
-
     subprocess.run([sys.executable, FOLDER / "storage.py", "--clips", variants, "--variants",
                     "source", "optimized", "--limit", "2", "--out", tmp_path], check=True)
     table = pd.read_csv(tmp_path / "storage.csv")

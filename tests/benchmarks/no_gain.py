@@ -15,9 +15,9 @@ from pathlib import Path
 import pandas as pd
 from common import show
 
-from leanclips.clips import VIDEO_SUFFIXES
 from leanclips.compression import optimize as module
 from leanclips.compression.codec import Setting, encode
+from leanclips.compression.names import is_video
 from leanclips.compression.optimize import Outcome, Reason, optimize
 from leanclips.compression.quality import Goal
 from leanclips.workers import cores, run_all
@@ -41,7 +41,7 @@ def compare(clip: Path, kind: str | int) -> dict:
         kept = ours.reason is Reason.NO_GAIN
         return {"source": kind, "bytes": ours.bytes_in, "gains": gains, "kept": kept,
                 "encodes": len(ours.tries), "encodes_to_the_end": len(whole.tries),
-                "given_up": ours.bytes_out - whole.bytes_out if gains and kept else 0}
+                "bytes_given_up": ours.bytes_out - whole.bytes_out if gains and kept else 0}
 
 
 def to_the_end(source: Path, destination: Path) -> Outcome:
@@ -54,24 +54,23 @@ def to_the_end(source: Path, destination: Path) -> Outcome:
 
 
 def summed(kind: str | int, rows: pd.DataFrame) -> dict:
-    """A line of the table; `given_up` counts gaining sources that were kept all the same."""
+    """A line of the table; given up are gaining sources that were kept all the same."""
     none, gaining = rows[~rows["gains"]], rows[rows["gains"]]
     return {"source": kind, "clips": len(rows), "no_gain": len(none),
             "known_after_one": int((none["kept"] & (none["encodes"] == 1)).sum()),
             "encodes": none["encodes"].mean(),
             "encodes_to_the_end": none["encodes_to_the_end"].mean(),
             "given_up": int(gaining["kept"].sum()),
-            "bytes_given_up": rows["given_up"].sum() / rows["bytes"].sum()}
+            "bytes_given_up": rows["bytes_given_up"].sum() / rows["bytes"].sum()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("clips", type=Path, help="a folder of video files")
-    parser.add_argument("--every", type=int, default=15, help="take each so-manieth clip")
+    parser.add_argument("--every", type=int, default=15, help="take every N-th clip")
     parser.add_argument("--out", type=Path, default=HERE, help="where the table goes")
     wanted = parser.parse_args()
-    clips = sorted(path for path in wanted.clips.rglob("*")
-                   if path.suffix.lower() in VIDEO_SUFFIXES)[::wanted.every]
+    clips = sorted(filter(is_video, wanted.clips.rglob("*")))[::wanted.every]
     if not clips:
         parser.error(f"{wanted.clips} holds no video files")
     found = pd.DataFrame([row for kind in SOURCES for row in run_all(

@@ -6,7 +6,7 @@ import pandas as pd
 
 from leanclips.analysis import epochs
 from leanclips.analysis.formats import (capitalized, classifier_name, duration, listing,
-                                        megabytes, percent, points, thousands)
+                                        megabytes, number, percent, points, thousands)
 from leanclips.analysis.tables import Table
 
 SETS = {"crops": "J-HMDB crops", "demo": "demo crops, synthetic", "longer": "longer clips"}
@@ -157,8 +157,7 @@ def _optimizer(data: pd.DataFrame) -> Table:
 def _no_gain(data: pd.DataFrame) -> Table:
     rows = tuple((f"H.264, CRF {row.source}" if str(row.source).isdigit() else row.source,
                   thousands(row.clips), thousands(row.no_gain), thousands(row.known_after_one),
-                  "–" if pd.isna(row.encodes) else f"{row.encodes:.2f}",
-                  "–" if pd.isna(row.encodes) else f"{row.encodes_to_the_end:.2f}",
+                  number(row.encodes, 2), number(row.encodes_to_the_end, 2),
                   thousands(row.given_up), percent(row.bytes_given_up, 2))
                  for row in data.itertuples())
     caption = ("Sources with no gain at target 93, each optimized alone, with nothing learnt: "
@@ -273,8 +272,9 @@ def _finetuning(data: pd.DataFrame) -> Table:
                   f"{row.run_min:.1f} to {row.run_max:.1f}", f"{row.run_ratio:.2f}")
                  for row in data.itertuples())
     caption = ("Fine-tuning on cached features as the case study has it: 122 clips of 28 frames, "
-               "batch 4; a run is 30 epochs with 38 clips to validate on after each"
-               f"{_on(data)}. Medians; of runs side by side, each counts its share of the time.")
+               "batch 4; a step alone, over 10 epochs with next to no validation, and a run of 30 "
+               f"epochs with 38 clips to validate on after each{_on(data)}. Medians; of runs side "
+               "by side, each counts its share of the time.")
     header = ("Method", "A step", "Fastest to slowest", "Times plain", "A run",
               "Fastest to slowest", "Times plain")
     return Table("finetuning", caption, header, rows, data)

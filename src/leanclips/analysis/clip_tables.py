@@ -5,7 +5,7 @@ from dataclasses import fields
 
 import pandas as pd
 
-from leanclips.analysis.formats import megabytes, percent, several
+from leanclips.analysis.formats import megabytes, number, percent, several
 from leanclips.analysis.measures import savings
 from leanclips.analysis.results import Results
 from leanclips.analysis.tables import Table
@@ -46,13 +46,9 @@ def per_clip(results: Results, variant: str) -> Table:
     data = report.assign(saving=savings(report)).sort_values(
         "saving", ascending=False, kind="stable", ignore_index=True)
     rows = tuple((row["clip"], row["label"], megabytes(row["bytes_in"]),
-                  megabytes(row["bytes_out"]), percent(row["saving"]), _number(row["crf"], 2),
-                  _number(row["quality"], 1), row["reason"]) for row in data.to_dict("records"))
+                  megabytes(row["bytes_out"]), percent(row["saving"]), number(row["crf"], 2),
+                  number(row["quality"], 1), row["reason"]) for row in data.to_dict("records"))
     return Table("per-clip", f"Each clip of {variant}, the largest saving first. Quality: VMAF "
                  "NEG, the 10th percentile of the worst second; 100 where the bytes were kept.",
                  ("Clip", "Class", "Source crop", variant.capitalize(), "Saved", "CRF", "Quality",
                   "Reason"), rows, data)
-
-
-def _number(value: float, digits: int) -> str:
-    return "–" if pd.isna(value) else f"{value:.{digits}f}"

@@ -1,9 +1,12 @@
 """Numbers as the book prints them: one place, so that prose, tables and captions agree.
 
-A number that is not there stops the book (ValueError) instead of printing "nan".
+A number that is not there stops the book (ValueError) instead of printing "nan"; where it may be
+missing, `number` shows a dash.
 """
 
 import math
+
+import pandas as pd
 
 from leanclips.analysis.statistics import Estimate, Interval, Spread
 
@@ -26,6 +29,11 @@ def _signless(text: str) -> str:
 def percent(share: float, digits: int = 1) -> str:
     """0.654 as 65.4%."""
     return _signless(f"{100 * known(share):.{digits}f}").replace("-", MINUS) + "%"
+
+
+def number(value: float, digits: int) -> str:
+    """2.5 as 2.50; a dash where nothing was measured."""
+    return "–" if pd.isna(value) else f"{value:.{digits}f}"
 
 
 def points(difference: float, digits: int = 1) -> str:

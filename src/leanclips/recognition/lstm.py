@@ -85,8 +85,8 @@ class _Layer(torch.autograd.Function):
         exact = worth.new_empty(clips, 4, units)
         by_cell, by_output, by_gate = exact[:, :3], exact[:, 3], exact.flatten(1)
         padded = x.new_zeros(steps, clips, 4 * units + APART)
-        flat = padded[..., :4 * units].view(-1, 4 * units)
-        gate, rounded = padded.unbind(), flat.view(steps, clips, 4 * units).unbind()
+        inner = padded[..., :4 * units]
+        gate, rounded = padded.unbind(), inner.unbind()
         recurrent = _times(w_hh.t())
         for t in reversed(range(steps)):
             output = from_above[t] + recurrent(gate[t + 1]) if t < steps - 1 else from_above[t]
@@ -95,6 +95,7 @@ class _Layer(torch.autograd.Function):
             torch.mul(of_output[t], output, out=by_output)
             rounded[t].copy_(by_gate)
             cell[:, 0].mul_(kept[t])
+        flat = inner.flatten(0, 1)
         below = (flat @ w_ih).view_as(x) if ctx.needs_input_grad[0] else None
         return (below, flat.t() @ x.flatten(0, 1), flat.t() @ hidden[:-1].flatten(0, 1),
                 flat.sum(0))
