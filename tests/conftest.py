@@ -1,6 +1,5 @@
 """Small real clips of every odd kind, made on the spot, and the real ones where they are."""
 
-import fcntl
 import os
 import shutil
 import signal
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import imageio_ffmpeg
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 from leanclips.layout import Layout
@@ -109,8 +109,9 @@ variants:
   constant: {{bytes_of: optimized}}
 sampling: {{frames: 4}}
 backbone: {{name: efficientnet-lite0, size: 32}}
-network: {{embedding: [16, 16, 8], lstm_layers: 1, lstm_units: 8, decoder: 8}}
-pretraining: {{epochs: 2, batch: 4}}
+network: {{embedding: [16, 16, 8], lstm_layers: 1, lstm_units: 8, decoder: [8]}}
+protocol: {{kind: holdout, validation: 0.24}}
+pretraining: {{epochs: 2, batch_size: 4}}
 finetuning: {{epochs: 2, seeds: [1, 2]}}
 margin: 0.1
 """
@@ -126,38 +127,58 @@ def make_class_folders(folder: Path, *, labels: str = "abcd", groups: int = 3) -
     return folder
 
 
-@pytest.fixture
-def tiny_study(tmp_path: Path):
-    """A small study of its own, not run yet: two target classes, two for pretraining."""
+def new_tiny_study(folder: Path) -> Layout:
+    """A small study in `folder`, not run yet: two target classes, two for pretraining."""
     from leanclips.datasets.own import new_study
 
-    clips = make_class_folders(tmp_path / "clips")
-    study = tmp_path / "tiny"
-    study.mkdir()
+    clips = make_class_folders(folder / "clips")
+    study = folder / "tiny"
+    study.mkdir(exist_ok=True)
     (study / "study.yml").write_text(TINY.format(clips=clips))
     new_study(study, clips, heldout=0.34, pretrain=("c", "d"))
     return Layout(study)
 
 
+@pytest.fixture(scope="session", name="new_tiny_study")
+def new_tiny_study_fixture():
+    """The function `new_tiny_study` above, for all tests."""
+    return new_tiny_study
+
+
+@pytest.fixture
+def tiny_study(tmp_path: Path) -> Layout:
+    """A small study of its own, not run yet."""
+    return new_tiny_study(tmp_path)
+
+
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory, worker_id: str) -> Path:
-    """The folder of a tiny study that has run to its end, made once for all workers."""
+def once(tmp_path_factory, worker_id: str):
+    """`once(name, make)`: a folder that `make(folder)` fills, made once for all workers."""
     shared = tmp_path_factory.getbasetemp()
     shared = shared if worker_id == "master" else shared.parent
-    with (shared / "finished.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        study = shared / "finished" / "tiny"
-        if not (study / "work" / "done").exists():
-            clips = make_class_folders(shared / "finished" / "clips")
-            study.mkdir(parents=True, exist_ok=True)
-            (study / "study.yml").write_text(TINY.format(clips=clips))
-            from leanclips.datasets.own import new_study
-            from leanclips.pipeline import run
 
-            new_study(study, clips, heldout=0.34, pretrain=("c", "d"))
-            run(Layout(study), jobs=2)
-            (study / "work" / "done").touch()
-    return study
+    def folder_made(name: str, make_it) -> Path:
+        folder, marker = shared / name, shared / f"{name}.finished"
+        with FileLock(shared / f"{name}.lock"):
+            if not marker.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make_it(folder)
+                marker.touch()
+        return folder
+
+    return folder_made
+
+
+@pytest.fixture(scope="session")
+def finished(once) -> Path:
+    """The folder of a tiny study that has run to its end, made once for all workers."""
+    def run_all_of_it(folder: Path) -> None:
+        from leanclips.pipeline import run
+
+        run(new_tiny_study(folder), jobs=2)
+
+    return once("finished", run_all_of_it) / "tiny"
 
 
 @pytest.fixture

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from leanclips.clips import (Clip, Role, Roi, check_roles, classes, clips_root, load_clips, of_role,
-                             pretraining_clips, read_table, scan_folders, slug, verify_file,
-                             with_roles, write_table)
+from leanclips import clips as clip_table
+from leanclips.clips import (Clip, Role, Roi, check_roles, classes, clips_root, leaks_recordings,
+                             load_clips, of_role, pretraining_clips, read_table, scan_folders, slug,
+                             study_table, verify_file, with_roles, write_table)
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256
 from leanclips.layout import Layout
-from leanclips.study import Study, Synthetic
+from leanclips.study import CrossValidation, Holdout, Study, Synthetic
 
 HEADER = "id,file,label,group,role,frames,sha256,roi,fold"
 
@@ -89,33 +90,78 @@ def test_a_table_that_is_missing_or_no_text_is_told(tmp_path):
         read_table(tmp_path / "clips.csv")
 
 
-def test_good_roles_pass():
-    check_roles(good_clips(), Path("clips.csv"))
+HOLDOUT, FOLDS = Holdout(), CrossValidation(folds=3)
 
 
-@pytest.mark.parametrize("change, problem", [
-    (lambda clip: replace(clip, role=Role.TARGET), "no clip has the role heldout"),
+@pytest.mark.parametrize("protocol", [HOLDOUT, FOLDS])
+def test_good_roles_pass(protocol):
+    check_roles(good_clips(), protocol, Path("clips.csv"))
+
+
+BAD_IN_BOTH = [
     (lambda clip: replace(clip, role=Role.PRETRAIN), "no clip has the role target"),
     (lambda clip: replace(clip, label="run"), "only one class"),
     (lambda clip: replace(clip, label="hop") if clip.id == "run-0" else clip,
      "the class 'hop' has clips in only one of target and heldout"),
-    (lambda clip: replace(clip, group="run/0") if clip.label == "run" else clip,
-     "the group 'run/0' has clips in two roles"),
-    (lambda clip: replace(clip, group="run/1") if clip.id == "run-2" else clip,
-     "the target class 'run' has one group only"),
     (lambda clip: replace(clip, group="film") if clip.label == "sit" else clip,
      "the pretrain class 'sit' has one group only"),
+]
+
+
+@pytest.mark.parametrize("protocol, change, problem", [
+    *((protocol, *case) for case in BAD_IN_BOTH for protocol in (HOLDOUT, FOLDS)),
+    (HOLDOUT, lambda clip: replace(clip, role=Role.TARGET), "no clip has the role heldout"),
+    (HOLDOUT, lambda clip: replace(clip, group="run/0") if clip.label == "run" else clip,
+     "the group 'run/0' has clips in two roles"),
+    (HOLDOUT, lambda clip: replace(clip, group="run/1") if clip.id == "run-2" else clip,
+     "the target class 'run' has one group only"),
+    (FOLDS, lambda clip: replace(clip, group="film") if clip.label == "run" else clip,
+     "the target class 'run' has one group only"),
+    (FOLDS, lambda clip: replace(clip, group=f"film{clip.id[-1] > '0'}")
+     if clip.label != "sit" else clip,
+     "has 2 recordings for 3 folds; set fewer protocol.folds in study.yml"),
+    (CrossValidation(folds=4), lambda clip: clip,
+     "has no class of more than 3 clips for 4 folds; set fewer protocol.folds"),
 ])
-def test_roles_that_make_no_study_are_told(change, problem):
+def test_roles_that_make_no_study_are_told(protocol, change, problem):
     with pytest.raises(StudyError, match=problem):
-        check_roles([change(clip) for clip in good_clips()], Path("clips.csv"))
+        check_roles([change(clip) for clip in good_clips()], protocol, Path("clips.csv"))
 
 
-def test_nothing_of_a_held_out_recording_serves_pretraining():
-    clips = [replace(clip, group="run/0") if clip.id == "sit-0" else clip for clip in good_clips()]
-    check_roles(clips, Path("clips.csv"))
+def test_cross_validation_needs_no_clip_held_out_and_may_have_some_of_few_classes():
+    dealt = [replace(clip, role=Role.TARGET) if clip.role == Role.HELDOUT else clip
+             for clip in good_clips()]
+    check_roles(dealt, FOLDS, Path("clips.csv"))
+    some = [replace(clip, role=Role.HELDOUT) if clip.id == "run-0" else clip for clip in dealt]
+    check_roles(some, FOLDS, Path("clips.csv"))
+    with pytest.raises(StudyError, match="the class 'jump' has clips in only one of target and"):
+        check_roles(some, HOLDOUT, Path("clips.csv"))
+
+
+def test_a_recording_in_both_roles_is_one_recording_to_cross_validation():
+    clips = [replace(clip, group="run/0") if clip.id == "run-1" else clip for clip in good_clips()]
+    check_roles(clips, FOLDS, Path("clips.csv"))
+    with pytest.raises(StudyError, match="the group 'run/0' has clips in two roles"):
+        check_roles(clips, HOLDOUT, Path("clips.csv"))
+
+
+@pytest.mark.parametrize("group", ["run/0", "run/1"])
+def test_nothing_of_a_held_out_or_target_recording_serves_pretraining(group):
+    clips = [replace(clip, group=group) if clip.id == "sit-0" else clip for clip in good_clips()]
+    check_roles(clips, HOLDOUT, Path("clips.csv"))
     assert [clip.id for clip in pretraining_clips(clips)] == ["sit-1", "sit-2"]
     assert len(of_role(clips, Role.PRETRAIN)) == 3
+
+
+def test_the_clips_to_test_on_are_those_of_role_target_and_heldout():
+    assert [clip.id for clip in clip_table.tested_clips(good_clips())] == [
+        "jump-0", "jump-1", "jump-2", "run-0", "run-1", "run-2"]
+
+
+def test_a_recording_on_both_sides_is_a_leak():
+    clips = [Clip(f"a-{n}", "x", "a", f"tape{n // 2}", Role.TARGET) for n in range(4)]
+    assert not leaks_recordings(clips, {"a-0", "a-1"}) and not leaks_recordings(clips, set())
+    assert leaks_recordings(clips, {"a-0"}) and leaks_recordings(clips, {"a-0", "a-1", "a-2"})
 
 
 def test_classes_are_sorted_and_of_the_roles_asked_for():
@@ -206,7 +252,18 @@ def test_the_clips_folder_is_as_last_told_else_as_study_yml_says(tmp_path):
     assert clips_root(layout, Study(title="a")) == Path("/elsewhere")
 
 
-def test_loading_checks_the_roles_too(tmp_path):
+def test_loading_checks_the_roles_by_the_protocol(tmp_path):
     write_table(tmp_path / "clips.csv", [clip for clip in good_clips() if clip.role != "heldout"])
-    with pytest.raises(StudyError, match="no clip has the role heldout"):
-        load_clips(Layout(tmp_path))
+    study = Study(title="a", protocol=HOLDOUT)
+    with pytest.raises(StudyError, match="clips.csv: no clip has the role heldout"):
+        load_clips(Layout(tmp_path), study)
+    in_folds = study.model_copy(update={"protocol": CrossValidation(folds=2)})
+    assert len(load_clips(Layout(tmp_path), in_folds)) == 7
+
+
+def test_the_table_of_a_synthetic_study_that_is_missing_is_told_with_what_writes_it(tmp_path):
+    with pytest.raises(StudyError, match=r"clips.csv: is missing; write it with 'python -m .*"
+                                         f"{tmp_path}'"):
+        study_table(Layout(tmp_path), Study(title="a", synthetic=Synthetic()))
+    with pytest.raises(StudyError, match="is missing; make it with 'leanclips new'"):
+        study_table(Layout(tmp_path), Study(title="a"))

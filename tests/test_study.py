@@ -6,7 +6,8 @@ import pytest
 
 from leanclips.errors import StudyError
 from leanclips.layout import Layout
-from leanclips.study import TAKEN, Constant, Optimized, Study, load_study
+from leanclips.study import (TAKEN, Constant, CrossValidation, Holdout, Optimized, Primary, Study,
+                             load_study)
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,10 +22,13 @@ def test_a_title_is_enough_and_the_defaults_are_the_case_study_s(tmp_path):
     assert study.all_variants == ("source", "optimized", "constant")
     assert study.variants == {"optimized": Optimized(target=93),
                               "constant": Constant(bytes_of="optimized")}
-    assert (study.pretraining.batch, study.pretraining.epochs) == (24, 35)
-    assert (study.finetuning.batch, study.finetuning.epochs) == (4, 30)
+    assert (study.pretraining.batch_size, study.pretraining.epochs) == (24, 35)
+    assert (study.finetuning.batch_size, study.finetuning.epochs) == (4, 30)
     assert study.finetuning.seeds == tuple(range(1, 11))
-    assert study.network.embedding == (1024, 768, 512)
+    assert (study.network.embedding, study.network.decoder) == ((1024, 768, 512), (512, 256))
+    assert study.protocol == CrossValidation(folds=5)
+    assert study.classifiers == ("linear", "temporal", "crnn") and study.pretrains
+    assert study.inputs == ("shuffled", "middle", "mean")
 
 
 @pytest.mark.parametrize("text, problem", [
@@ -37,13 +41,40 @@ def test_a_title_is_enough_and_the_defaults_are_the_case_study_s(tmp_path):
     ("title: a\nsynthetic: {targt: 3}\n", r"synthetic.targt: .* \(is it 'target'\?"),
     ("title: a\nfinetuning: {seeds: []}\n", "finetuning.seeds: .* at least one seed"),
     ("title: a\nfinetuning: {seeds: [1, 1]}\n", "finetuning.seeds: .* each once"),
-    ("title: a\nfinetuning: {validation: 1}\n", "finetuning.validation: .* less than 1"),
+    ("title: a\nfinetuning: {batch: 4}\n", r"finetuning.batch: .* \(is it 'batch_size'\?"),
+    ("title: a\npretraining: {rate: 1}\n", r"pretraining.rate: .* \(is it 'learning_rate'\?"),
+    ("title: a\nfinetuning: {validation: 0.2}\n",
+     r"finetuning.validation: there is no such .* \(is it 'protocol.validation'\?"),
+    ("title: a\nprotocol: holdout\n", "protocol: should hold settings by name"),
+    ("title: a\nprotocol: {kind: kfold}\n",
+     "protocol: kind must be one of cross-validation, holdout; "),
+    ("title: a\nprotocol: {folds: 5}\n", "protocol: kind must be one of"),
+    ("title: a\nprotocol: {kind: holdout, folds: 5}\n", "protocol.folds: there is no such setting"),
+    ("title: a\nprotocol: {kind: holdout, validatoin: 0.2}\n", r"\(is it 'validation'\?"),
+    ("title: a\nprotocol: {kind: holdout, validation: 1}\n", "protocol.validation: .* less than 1"),
+    ("title: a\nprotocol: {kind: cross-validation, folds: 1}\n", "protocol.folds: .* equal to 2"),
+    ("title: a\nprotocol: {kind: cross-validation, folds: 101}\n", "protocol.folds: .* to 100"),
+    ("title: a\nclassifiers: []\n", "classifiers: must name at least one classifier"),
+    ("title: a\nclassifiers: [linear, linear]\n", "classifiers: .* classifier, each once"),
+    ("title: a\nclassifiers: linear\n", "classifiers: should be a list"),
+    ("title: a\nclassifiers: [svm]\n", "classifiers.0: should be 'linear', 'temporal' or 'crnn'"),
+    ("title: a\ninputs: [mean, mean]\n", "inputs: .* each once"),
+    ("title: a\ninputs: [backwards]\n", "inputs.0: should be 'shuffled', 'middle' or 'mean'"),
+    ("title: a\ndevice: tpu\n", "device: should be 'auto', 'cpu', 'cuda' or 'mps'"),
+    ("title: a\nbackbone: {precision: fp16}\n", "backbone.precision: .*'auto', 'fp32' or 'bf16'"),
+    ("title: a\nnetwork: {decoder: [512, 0]}\n", "network.decoder.1: .* equal to 1"),
+    ("title: a\nprimary: {variant: vendor}\n", "primary: there is no variant 'vendor'"),
+    ("title: a\nprimary: {variant: source}\n", "primary: there is no variant 'source'"),
+    ("title: a\nprimary: {classifier: svm}\n", "primary.classifier: should be 'linear'"),
+    ("title: a\nclassifiers: [linear]\nprimary: {classifier: crnn}\n",
+     "primary: 'crnn' is not one of the classifiers"),
+    ("title: a\nprimary: {tested_on: both}\n", "primary.tested_on: should be 'own' or 'source'"),
     ("title: a\npretraining: {split: fair}\n", "pretraining.split: .*'group', 'official'"),
     ("title: a\nmargin: 5\n", "margin: .* less than 1"),
     ("title: a\nvariants: {Best: {target: 93}}\n", "variant name 'Best'"),
     ("title: a\nvariants: {source: {target: 93}}\n", "variant name 'source'"),
     ("title: a\nvariants: {rendered: {target: 93}}\n", "variant name 'rendered'"),
-    ("title: a\nvariants: {views: {target: 93}}\n", "variant name 'views' .* none of source, "),
+    ("title: a\nvariants: {pretrain: {target: 93}}\n", "'pretrain' .* none of source, "),
     ("title: a\nvariants: {../x: {target: 93}}\n", "variant name '../x'"),
     ("title: a\nvariants: {constant: {bytes_of: best}}\n", "bytes_of must name an optimized"),
     ("title: a\nvariants: {best: {target: 193}}\n", "variants.best.target: .* 99.9"),
@@ -59,10 +90,32 @@ def test_a_bad_study_is_told_by_file_and_setting(tmp_path, text, problem):
     assert "\n" not in str(error.value)
 
 
-def test_no_variant_s_folder_is_another_thing_s():
+def test_the_primary_endpoint_is_the_first_classifier_on_the_first_variant_with_a_target():
+    study = Study(title="a", classifiers=("temporal", "linear"), variants={
+        "vendor": {"folder": "theirs"}, "small": {"target": 80}, "optimized": {"target": 93}})
+    assert study.primary_endpoint == Primary(classifier="temporal", variant="small",
+                                             tested_on="own")
+
+
+def test_the_primary_endpoint_is_as_the_study_names_it():
+    study = Study(title="a", primary={"classifier": "crnn", "variant": "constant",
+                                      "tested_on": "source"})
+    assert study.primary_endpoint == study.primary
+    only = Study(title="a", primary={"tested_on": "source"}).primary_endpoint
+    assert (only.classifier, only.variant, only.tested_on) == ("linear", "optimized", "source")
+
+
+def test_a_study_without_the_crnn_pretrains_nothing():
+    assert not Study(title="a", classifiers=("linear", "temporal")).pretrains
+
+
+def test_no_inputs_beside_the_frames_in_order_may_be_asked_for(tmp_path):
+    assert load_study(study_yml(tmp_path, "title: a\ninputs: []\n")).inputs == ()
+
+
+def test_no_variant_has_the_folder_of_another_thing():
     layout = Layout(Path("data"))
-    others = {layout.report("originals").parent, layout.rendered, layout.pretrain,
-              layout.views(1).parent}
+    others = {layout.report("originals").parent, layout.rendered, layout.pretrain}
     for name in TAKEN:
         others -= {layout.report(name).parent, layout.run(name, 1).parent}
     assert not others
@@ -89,7 +142,7 @@ def test_a_study_cannot_be_changed_by_the_way():
         Study(title="a").title = "b"
 
 
-@pytest.mark.parametrize("name", ["jhmdb", "paper"])
+@pytest.mark.parametrize("name", ["demo", "jhmdb", "paper"])
 def test_the_studies_that_come_along_are_good(name):
     assert load_study(ROOT / "data" / name).title
 
@@ -99,7 +152,9 @@ def test_the_paper_study_has_the_case_study_s_protocol():
     assert (study.backbone.name, study.backbone.weights) == ("resnet152", "IMAGENET1K_V1")
     assert (study.backbone.size, study.sampling.frames) == (224, 28)
     assert (study.pretraining.split, study.pretraining.validation) == ("official", 0.15)
-    assert (study.pretraining.batch, study.pretraining.epochs) == (24, 35)
-    assert (study.finetuning.batch, study.finetuning.epochs) == (4, 30)
-    assert study.finetuning.validation == 0.24 and len(study.finetuning.seeds) == 10
-    assert study.pretraining.rate == study.finetuning.rate == 1e-3
+    assert (study.pretraining.batch_size, study.pretraining.epochs) == (24, 35)
+    assert (study.finetuning.batch_size, study.finetuning.epochs) == (4, 30)
+    assert study.protocol == Holdout(validation=0.24) and len(study.finetuning.seeds) == 10
+    assert study.pretraining.learning_rate == study.finetuning.learning_rate == 1e-3
+    assert study.network.decoder == (512, 256)
+    assert study.primary_endpoint.classifier == "crnn"

@@ -4,7 +4,7 @@ import csv
 import io
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256, write_text
 from leanclips.layout import Layout
-from leanclips.study import Study, load_study
+from leanclips.study import Protocol, Study
 
 CLIP_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 VIDEO_SUFFIXES = {".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg"}
@@ -172,19 +172,30 @@ def verify_file(root: Path, clip: Clip) -> Path:
     return path
 
 
+def tested_clips(clips: Iterable[Clip]) -> list[Clip]:
+    """The clips that every variant encodes and every run trains or tests on."""
+    return of_role(clips, Role.TARGET, Role.HELDOUT)
+
+
 def of_role(clips: Iterable[Clip], *roles: Role) -> list[Clip]:
     """The clips of these roles, in the order of the table."""
     return [clip for clip in clips if clip.role in roles]
 
 
 def pretraining_clips(clips: Sequence[Clip]) -> list[Clip]:
-    """The clips to pretrain on: those of role pretrain, less the recordings that are held out.
+    """The clips to pretrain on: those of role pretrain, less the recordings of the other roles.
 
-    A feature film can hold clips of many classes, so a pretraining class may show a held-out
-    recording (4 of J-HMDB's 768 clips do). Nothing of a held-out recording is ever trained on.
+    A feature film can hold clips of many classes, so a pretraining class may show a recording
+    that a network is tested on (some of J-HMDB's 768 clips do).
     """
-    heldout = {clip.group for clip in of_role(clips, Role.HELDOUT)}
-    return [clip for clip in of_role(clips, Role.PRETRAIN) if clip.group not in heldout]
+    tested = {clip.group for clip in of_role(clips, Role.TARGET, Role.HELDOUT)}
+    return [clip for clip in of_role(clips, Role.PRETRAIN) if clip.group not in tested]
+
+
+def leaks_recordings(clips: Sequence[Clip], aside: Collection[str]) -> bool:
+    """Whether a recording has clips among those set aside (ids) and among the others."""
+    inside = {clip.group for clip in clips if clip.id in aside}
+    return any(clip.group in inside for clip in clips if clip.id not in aside)
 
 
 def classes(clips: Iterable[Clip], *roles: Role) -> list[str]:
@@ -192,23 +203,19 @@ def classes(clips: Iterable[Clip], *roles: Role) -> list[str]:
     return sorted({clip.label for clip in of_role(clips, *roles)})
 
 
-def check_roles(clips: Sequence[Clip], where: Path) -> None:
-    """StudyError unless the roles can make a study: classes, groups and counts fit."""
-    target, heldout = of_role(clips, Role.TARGET), of_role(clips, Role.HELDOUT)
-    for role, chosen in (("target", target), ("heldout", heldout)):
-        if not chosen:
-            raise StudyError(f"no clip has the role {role}", where, "give some clips that role")
-    names = classes(clips, Role.TARGET)
-    if len(names) < 2:
-        raise StudyError(f"the target clips have only one class ({names[0]})", where,
-                         "a study needs at least two classes")
-    if strange := sorted(set(classes(clips, Role.HELDOUT)) ^ set(names)):
-        raise StudyError(f"the class '{strange[0]}' has clips in only one of target and heldout",
-                         where, "give each class clips in both roles")
-    if both := sorted({clip.group for clip in target} & {clip.group for clip in heldout}):
-        raise StudyError(f"the group '{both[0]}' has clips in two roles (target and heldout)",
-                         where, "keep all clips of a recording in one role")
-    for role, chosen in (("target", target), ("pretrain", pretraining_clips(clips))):
+def check_roles(clips: Sequence[Clip], protocol: Protocol, where: Path) -> None:
+    """StudyError unless classes, recordings and counts fit the protocol."""
+    heldout = protocol.kind == "holdout"
+    _check_tested(clips, heldout, where)
+    dealt = of_role(clips, Role.TARGET, *([] if heldout else [Role.HELDOUT]))
+    if not heldout and (found := len({clip.group for clip in dealt})) < protocol.folds:
+        raise StudyError(f"has {found} recordings for {protocol.folds} folds", where,
+                         "set fewer protocol.folds in study.yml, or add recordings")
+    if not heldout and (most := max(Counter(clip.label for clip in dealt).values())
+                        ) < protocol.folds:
+        raise StudyError(f"has no class of more than {most} clips for {protocol.folds} folds",
+                         where, "set fewer protocol.folds in study.yml, or add clips")
+    for role, chosen in (("target", dealt), ("pretrain", pretraining_clips(clips))):
         groups = defaultdict(set)
         for clip in chosen:
             groups[clip.label].add(clip.group)
@@ -216,25 +223,46 @@ def check_roles(clips: Sequence[Clip], where: Path) -> None:
             if len(members) < 2:
                 raise StudyError(f"the {role} class '{label}' has one group only ({min(members)})",
                                  where, "it needs at least two recordings, one to train on and "
-                                        "one to validate on")
+                                        "one to test on")
+
+
+def _check_tested(clips: Sequence[Clip], holdout: bool, where: Path) -> None:
+    target, heldout = of_role(clips, Role.TARGET), of_role(clips, Role.HELDOUT)
+    needed = {"target": target} | ({"heldout": heldout} if holdout else {})
+    for role, chosen in needed.items():
+        if not chosen:
+            raise StudyError(f"no clip has the role {role}", where, "give some clips that role, "
+                             "or set another protocol in study.yml")
+    names = classes(clips, Role.TARGET)
+    if len(names) < 2:
+        raise StudyError(f"the target clips have only one class ({names[0]})", where,
+                         "a study needs at least two classes")
+    tested = classes(clips, Role.HELDOUT)
+    if strange := sorted(set(tested) ^ set(names) if holdout else set(tested) - set(names)):
+        raise StudyError(f"the class '{strange[0]}' has clips in only one of target and heldout",
+                         where, "give each class clips in both roles")
+    both = {clip.group for clip in target} & {clip.group for clip in heldout}
+    if holdout and both:
+        raise StudyError(f"the group '{min(both)}' has clips in two roles (target and heldout)",
+                         where, "keep all clips of a recording in one role")
 
 
 def write_it_with(layout: Layout) -> str:
     """How the table of a synthetic study is made."""
-    return f"write it with 'python -m leanclips.datasets.rendering {layout.study}'"
+    return f"write it with 'python -m leanclips.datasets.synthetic {layout.study}'"
 
 
-def study_table(layout: Layout) -> list[Clip]:
+def study_table(layout: Layout, study: Study) -> list[Clip]:
     """The rows of the study's clips.csv; where that is missing, StudyError names what makes it."""
-    if not layout.table.exists() and load_study(layout.study).synthetic is not None:
+    if not layout.table.exists() and study.synthetic is not None:
         raise StudyError("is missing", layout.table, write_it_with(layout))
     return read_table(layout.table)
 
 
-def load_clips(layout: Layout) -> list[Clip]:
+def load_clips(layout: Layout, study: Study) -> list[Clip]:
     """The study's table, validated."""
-    clips = study_table(layout)
-    check_roles(clips, layout.table)
+    clips = study_table(layout, study)
+    check_roles(clips, study.protocol, layout.table)
     return clips
 
 

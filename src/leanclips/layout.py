@@ -32,11 +32,6 @@ class Layout:
         return self.work if self.is_published else self.study
 
     @property
-    def ran_with(self) -> Path:
-        """The settings of the last run that came to its end."""
-        return self.work / "study.yml"
-
-    @property
     def work(self) -> Path:
         return self.study / self.records_name
 
@@ -71,11 +66,18 @@ class Layout:
                              "is there, and run the study again")
         return path
 
+    def done(self, stage: str) -> Path:
+        """Marks, for Snakemake, that a stage is up to date; made anew for each run."""
+        return self.work / "done" / stage
+
     def clip_record(self, variant: str, clip_id: str) -> Path:
         return inside(self.work / "clips" / variant, f"{clip_id}.json")
 
     def report(self, variant: str) -> Path:
         return self.work / "clips" / variant / "report.csv"
+
+    def report_record(self, variant: str) -> Path:
+        return self.report(variant).with_suffix(".json")
 
     def control(self, variant: str) -> Path:
         """How a constant variant's CRF was found."""
@@ -83,6 +85,9 @@ class Layout:
 
     def feature_index(self, backbone: str, variant: str) -> Path:
         return self.work / "features" / backbone / f"{variant}.csv"
+
+    def feature_record(self, backbone: str, variant: str) -> Path:
+        return self.feature_index(backbone, variant).with_suffix(".json")
 
     def feature(self, backbone: str, key: str) -> Path:
         return self.work / "features" / backbone / "cache" / key[:2] / f"{key}.npy"
@@ -95,19 +100,12 @@ class Layout:
         return self.work / "runs" / variant / f"seed-{seed:02d}"
 
     @property
-    def crosstest(self) -> Path:
-        return self.work / "runs" / "crosstest.csv"
-
-    def views(self, seed: int) -> Path:
-        return self.work / "runs" / "views" / f"seed-{seed:02d}.csv"
-
-    @property
     def stage_times(self) -> Path:
         return self.work / "times"
 
 
 def short_name(layout: Layout) -> str:
-    """The study's folder as a command would name it: relative to the top of leanclips if inside."""
+    """The study's folder as a command names it: relative to the top of leanclips if inside."""
     folder = layout.study.resolve()
     return folder.relative_to(ROOT).as_posix() if folder.is_relative_to(ROOT) else str(folder)
 

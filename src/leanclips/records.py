@@ -1,33 +1,39 @@
-"""What a run leaves behind: the schema of result.json and of the tables beside it.
+"""What a stage leaves behind, and the keys that say what it was made from.
 
-The files hold no date and no duration, so two equal runs leave equal bytes.
+A key is a hash of the content that a record was made from, the settings that it used and the
+version of its recipe. A stage makes anew what does not match; what reads records refuses a mixture.
+No file holds a date or a duration, so two equal runs leave equal bytes.
 """
 
+import gzip
 import platform
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from leanclips.errors import StudyError
-from leanclips.files import write_text, written_aside
+from leanclips.files import key, write_text, written_aside
 
-CLASSIFIERS = ("crnn", "linear")
-EPOCHS = ("last", "best")
-# What may stand in place of a clip's frames in order, and whom it can make a difference to: the
-# linear classifier takes the mean over frames itself, whatever their order.
-VIEWS = {"shuffled": ("crnn",), "middle": CLASSIFIERS, "mean": ("crnn",)}
-VERSIONS_OF = ("leanclips", "numpy", "opencv-python", "torch", "torchvision", "av",
-               "imageio-ffmpeg")
+RUN_AGAIN = "run the study again ('make study STUDY=…'); it redoes only what does not match"
+LAST, BEST = EPOCHS = ("last", "best")
+IN_ORDER = "in-order"
+# What a classifier may see in place of the frames in order, where that differs for it: the linear
+# classifier takes the mean over frames itself, and the temporal one does where nothing moves.
+SEEN_BY = {"shuffled": ("temporal", "crnn"), "middle": ("linear", "temporal", "crnn"),
+           "mean": ("crnn",)}
+VERSIONS_OF = ("leanclips", "python", "numpy", "scikit-learn", "opencv-python", "torch",
+               "torchvision", "av", "imageio-ffmpeg")
 
-# Columns of the tables, in order.
-HISTORY = ("classifier", "epoch", "train_loss", "train_accuracy", "validation_loss",
+# Columns of the tables, in order. PREDICTIONS is followed by a column for each class, named
+# "p: <class>": the probability that the classifier gives it.
+HISTORY = ("round", "input", "epoch", "train_loss", "train_accuracy", "validation_loss",
            "validation_accuracy")
-PREDICTIONS = ("classifier", "epoch", "clip", "label", "predicted")
-VIEW_PREDICTIONS = ("view", "seed", *PREDICTIONS)
-CROSSTEST = ("variant", "seed", "classifier", "epoch", "tested_on", "clip", "label", "predicted")
+PREDICTIONS = ("part", "round", "classifier", "epoch", "input", "tested_on", "clip", "label",
+               "predicted")
 REPORT = ("clip", "role", "label", "seconds", "frames", "width", "height", "fps", "bytes_in",
           "bytes_out", "crf", "quality", "quality_mean", "chroma", "encodes", "reason", "detail",
           "sha256", "probes")
@@ -42,80 +48,201 @@ TEXT_COLUMNS = {"clip": str, "label": str, "predicted": str, "variant": str, "te
 
 
 class Record(BaseModel):
-    """Written once, read by the analysis."""
+    """Written once, read by later stages and the report."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Origin(Record):
+    """What a record was made from.
+
+    `settings` are those it used, readable; `inputs` the hashes of the content it was made from;
+    `machine` the versions and the device that its numbers depend on. `recipe` goes up when a change
+    of the code makes other results from the same inputs.
+    """
+
+    recipe: int
+    settings: dict[str, JsonValue]
+    inputs: dict[str, str]
+    machine: dict[str, str] = {}
+
+    @property
+    def key(self) -> str:
+        return key(self.model_dump(mode="json"))
+
+    def difference(self, now: "Origin") -> str:
+        """The first difference in words ("epochs was 25 and is 2"); empty if there is none.
+
+        What `now` does not tell of inputs and machine is not compared: published records are read
+        without the original clips, on other computers.
+        """
+        known = {name: value for name, value in self.inputs.items() if name in now.inputs}
+        pairs = [({"the recipe": self.recipe}, {"the recipe": now.recipe}),
+                 (_flat(self.settings), _flat(now.settings)), (_named(known), _named(now.inputs)),
+                 (self.machine if now.machine else {}, now.machine)]
+        for then, wanted in pairs:
+            for name in [*wanted, *(name for name in then if name not in wanted)]:
+                if then.get(name) != wanted.get(name):
+                    return f"{name} was {_told(then.get(name))} and is {_told(wanted.get(name))}"
+        return ""
+
+
+def _flat(settings: Mapping[str, JsonValue], prefix: str = "") -> dict[str, JsonValue]:
+    """Nested settings by their dotted names."""
+    flat = {}
+    for name, value in settings.items():
+        nested = _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {}
+        flat |= nested or {f"{prefix}{name}": value}
+    return flat
+
+
+def _named(inputs: Mapping[str, str]) -> dict[str, str]:
+    return {f"the content of {name}": value[:12] for name, value in inputs.items()}
+
+
+def _told(value: JsonValue) -> str:
+    return "absent" if value is None else str(value)
+
+
+class StageRecord(Record):
+    """The record beside a stage's table: `<table>.json`."""
+
+    key: str
+    origin: Origin
+
+
 class EpochScore(Record):
-    """Accuracies are fractions of clips."""
+    """Accuracies are fractions of clips; None where there are no validation clips."""
 
     epoch: int
     train_accuracy: float
-    validation_accuracy: float
+    validation_accuracy: float | None
 
 
-class ClassifierResult(Record):
-    """`last` is the last epoch; `best` the first one of the highest validation accuracy."""
+class RoundResult(Record):
+    """How one classifier learned in one round.
+
+    `last` is the CRNN's last epoch, or the whole fit of the other classifiers (epoch 0); `best` the
+    first epoch of the highest validation accuracy, None without validation clips.
+    `regularization` is the C that logistic regression was given.
+    """
 
     trainable_parameters: int
     last: EpochScore
-    best: EpochScore
+    best: EpochScore | None = None
+    regularization: float | None = None
+
+
+class RoundClips(Record):
+    """How many clips a round trains, validates and tests on, and the hash of which."""
+
+    training: int
+    validation: int
+    test: int
+    sha256: str
+
+
+class Stated(Record):
+    """What was fixed before the run: the equivalence margin and the primary endpoint."""
+
+    margin: float
+    classifier: str
+    variant: str
+    tested_on: str
 
 
 class RunResult(Record):
-    """result.json of one training: `variant` is `pretrain` for the pretraining run."""
+    """result.json of one run; `variant` is `pretrain` for the pretraining.
 
-    schema_version: Literal[1] = 1
+    `origin.settings` holds epochs, batch size, learning rate, network, sampling, protocol and
+    precision. `classifiers` holds one result for each round.
+    """
+
+    schema_version: Literal[2] = 2
     study: str
     variant: str
     seed: int
+    key: str
+    origin: Origin
+    stated: Stated
     synthetic: bool
     leaks_recordings: bool = False
     classes: tuple[str, ...]
-    train_clips: int
-    validation_clips: int
-    split_sha256: str
-    features_sha256: str
-    backbone: str
-    backbone_sha256: str
-    precision: str = "fp32"  # of the CRNN's products in training; its weights are fp32
-    device: str = "cpu"  # where the CRNN learned: cuda only together with its backbone
+    rounds: tuple[RoundClips, ...]
     versions: dict[str, str]
     command: str
-    classifiers: dict[str, ClassifierResult]
+    classifiers: dict[str, tuple[RoundResult, ...]]
 
 
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    return {"python": platform.python_version(), **{name: version(name) for name in VERSIONS_OF}}
+def versions(names: Sequence[str] = VERSIONS_OF) -> dict[str, str]:
+    """Versions of what the numbers depend on; those that are not installed are left out."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = platform.python_version() if name == "python" else version(name)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
-def write_result(path: Path, result: RunResult) -> None:
-    """Write result.json, whole or not at all."""
-    write_text(path, result.model_dump_json(indent=2) + "\n")
+R = TypeVar("R", bound=Record)
 
 
-def read_result(path: Path) -> RunResult:
-    """Read result.json; StudyError where it is missing or not of this schema."""
+def write_record(path: Path, record: Record) -> None:
+    """Write a record as JSON, whole or not at all."""
+    write_text(path, record.model_dump_json(indent=2) + "\n")
+
+
+def withdraw(path: Path) -> None:
+    """Remove a record before that which it tells of is replaced: if the stage is interrupted, no
+    record stands beside what it was not made with.
+    """
+    path.unlink(missing_ok=True)
+
+
+def read_record(path: Path, kind: type[R]) -> R:
+    """Read a record; StudyError where it is missing or not of this version."""
     try:
-        return RunResult.model_validate_json(path.read_text(encoding="utf-8"))
+        return kind.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise StudyError("the run has no result yet", path, "run the study first") from None
+        raise StudyError("the record is not there yet", path, "run the study first") from None
     except ValueError:
-        raise StudyError("is not a result of this version", path,
-                         "delete it and run the study again") from None
+        raise StudyError("is not a record of this version", path, RUN_AGAIN) from None
+
+
+def found(path: Path, kind: type[R]) -> R | None:
+    """The record at `path`, if there is one of this version."""
+    try:
+        return read_record(path, kind)
+    except (StudyError, OSError):
+        return None
+
+
+def check_origin(path: Path, then: Origin, now: Origin) -> None:
+    """StudyError unless the record at `path` is what the study, as it is now, would make.
+
+    The machine may be another one: published records are read everywhere.
+    """
+    if why := then.difference(now):
+        raise StudyError(f"was made from something else than the study is now: {why}", path,
+                         RUN_AGAIN)
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV, whole or not at all."""
+    """Write a table as CSV, whole or not at all; as gzip without a date where the name says so."""
+    compression = {"method": "gzip", "mtime": 0} if path.suffix == ".gz" else None
     with written_aside(path) as aside:
-        table.to_csv(aside, index=False, lineterminator="\n", errors="backslashreplace")
+        table.to_csv(aside, index=False, lineterminator="\n", errors="backslashreplace",
+                     compression=compression)
 
 
-def read_csv(path: Path) -> pd.DataFrame:
-    """Read a table; StudyError where it is missing."""
+def read_csv(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read a table, or these columns of it; StudyError where one is missing or cannot be read."""
     try:
-        return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=TEXT_COLUMNS)
+        return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=TEXT_COLUMNS,
+                           usecols=columns)
     except FileNotFoundError:
         raise StudyError("the table is not there yet", path, "run the study first") from None
+    except (ValueError, EOFError, gzip.BadGzipFile) as error:
+        raise StudyError(f"is not a readable table ({error})", path,
+                         f"delete it and {RUN_AGAIN}") from None

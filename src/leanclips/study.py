@@ -14,11 +14,15 @@ SOURCE = "source"
 ORIGINALS = "originals"  # the uncropped clips, encoded like a variant
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 # Folders beside those of the variants (layout.py).
-TAKEN = (SOURCE, ORIGINALS, "rendered", "pretrain", "views")
+TAKEN = (SOURCE, ORIGINALS, "rendered", "pretrain")
+LINEAR, TEMPORAL, CRNN = "linear", "temporal", "crnn"
+Classifier = Literal["linear", "temporal", "crnn"]
+Input = Literal["shuffled", "middle", "mean"]
+OWN = "own"  # tested on clips of the kind that it was trained on
 
 
 class Strict(BaseModel):
-    """A setting nobody knows is a mistake, not a wish."""
+    """Settings as read from a file: unknown ones are rejected, none is changed later."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -27,8 +31,7 @@ class Synthetic(Strict):
     """Clips that leanclips renders itself: clips per class for each role."""
 
     target: int = Field(20, ge=2)
-    heldout: int = Field(12, ge=1)
-    pretrain: int = Field(12, ge=0)
+    heldout: int = Field(12, ge=0)
     seed: int = 0
 
 
@@ -52,13 +55,16 @@ class Backbone(Strict):
     `weights` is a file (relative to the study's folder) or the name of a torchvision weights
     enum (`IMAGENET1K_V1`); see `weights_path`.
     `size` is the side in pixels that frames are resized to; `target_size` that of target and
-    held-out clips, where it is another (the case study fine-tuned at a higher resolution).
+    held-out clips, where it differs (the case study fine-tuned at a higher resolution).
+    `precision`: `auto` computes in bf16 where the processor multiplies bf16 in hardware, else in
+    fp32.
     """
 
     name: str = "efficientnet-lite2"
     weights: str | None = None
     size: int = Field(224, ge=32, le=1024)
     target_size: int | None = Field(None, ge=32, le=2160)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
 
     @property
     def for_pretraining(self) -> "Backbone":
@@ -97,18 +103,49 @@ class External(Strict):
 Variant = Optimized | Constant | External
 
 
+class CrossValidation(Strict):
+    """Target and held-out clips are dealt into `folds`, whole recordings, stratified by class.
+
+    Each fold is the test set once, so that every clip is tested once for each seed.
+    """
+
+    kind: Literal["cross-validation"] = "cross-validation"
+    folds: int = Field(5, ge=2, le=100)
+
+
+class Holdout(Strict):
+    """The case study's protocol: the share `validation` of the target clips is set aside by seed,
+    the held-out clips are the test set.
+    """
+
+    kind: Literal["holdout"] = "holdout"
+    validation: float = Field(0.24, gt=0, lt=1)
+
+
+Protocol = Annotated[CrossValidation | Holdout, Field(discriminator="kind")]
+PROTOCOLS = {"cross-validation": CrossValidation, "holdout": Holdout}
+# Settings of the first version that have another name now.
+RENAMED = {(stage, old): new for stage in ("pretraining", "finetuning")
+           for old, new in (("batch", "batch_size"), ("rate", "learning_rate"))} | {
+               ("finetuning", "validation"): "protocol.validation"}
+
+
 class Network(Strict):
-    """The CRNN behind the backbone; the defaults are the case study's."""
+    """The CRNN behind the backbone; the defaults are the case study's.
+
+    `decoder` holds the widths of the fully connected layers behind the LSTM. The case study names
+    two, of 512 and 256 neurons; its public ancestor (ResNetCRNN) has one: `[256]`.
+    """
 
     embedding: tuple[int, int, int] = (1024, 768, 512)
     lstm_layers: int = Field(3, ge=1)
     lstm_units: int = Field(512, ge=1)
-    decoder: int = Field(256, ge=1)
+    decoder: tuple[Annotated[int, Field(ge=1)], ...] = (512, 256)
     dropout: float = Field(0.0, ge=0, lt=1)
 
 
 class Pretraining(Strict):
-    """Training on the clips of role `pretrain`.
+    """Training of the CRNN on the clips of role `pretrain`.
 
     `split`: `group` keeps a recording's clips together; `official` takes the `fold` column
     of clips.csv; `random` leaks recordings and is there to reproduce published numbers.
@@ -117,35 +154,58 @@ class Pretraining(Strict):
     split: Literal["group", "official", "random"] = "group"
     validation: float = Field(0.15, gt=0, lt=1)
     epochs: int = Field(35, ge=1)
-    batch: int = Field(24, ge=1)
-    rate: float = Field(1e-3, gt=0)
+    batch_size: int = Field(24, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
     seed: int = 0
 
 
 class Finetuning(Strict):
-    """Training on the clips of role `target`, once per variant and seed.
+    """Training on the target clips, once for each variant and seed.
 
-    `finetune_backbone` trains the CRNN together with the backbone, from the clips themselves
-    (slow: every epoch decodes every clip); the linear classifier stays behind the frozen one.
+    `epochs`, `batch_size` and `learning_rate` are the CRNN's. `finetune_backbone` trains the CRNN
+    together with the backbone, from the clips themselves (slow: every epoch decodes every clip);
+    the linear classifiers stay behind the frozen one. `keep_weights` keeps each run's networks.
     """
 
-    validation: float = Field(0.24, gt=0, lt=1)
     epochs: int = Field(30, ge=1)
-    batch: int = Field(4, ge=1)
-    rate: float = Field(1e-3, gt=0)
+    batch_size: int = Field(4, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
     finetune_backbone: bool = False
+    keep_weights: bool = False
     seeds: tuple[Annotated[int, Field(ge=0, le=99999)], ...] = tuple(range(1, 11))
 
     @field_validator("seeds")
     @classmethod
     def distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if not seeds or len(set(seeds)) < len(seeds):
-            raise ValueError("must name at least one seed, each once")
-        return seeds
+        return _distinct(seeds, "seed")
+
+
+class Primary(Strict):
+    """The primary endpoint: the one comparison with the source that answers the study's question.
+
+    Left out, `classifier` is the first of `classifiers` and `variant` the first with a target.
+    `tested_on`: `own`, clips of the variant itself, or `source`.
+    """
+
+    classifier: Classifier | None = None
+    variant: str | None = None
+    tested_on: Literal["own", "source"] = "own"
+
+
+def _distinct(items: tuple, what: str) -> tuple:
+    if not items or len(set(items)) < len(items):
+        raise ValueError(f"must name at least one {what}, each once")
+    return items
 
 
 class Study(Strict):
-    """A study: which clips, which variants, which network, trained how."""
+    """A study: which clips, which variants, which classifiers, trained and tested how.
+
+    `inputs` are what the source's runs see in a second training in place of the frames in order
+    (is time needed?). `margin` is the difference in accuracy, as a fraction, within which two
+    trainings count as equivalent. `device`: `auto` takes a GPU (CUDA, Apple's MPS) where there is
+    one.
+    """
 
     title: str
     about: str = ""
@@ -156,12 +216,17 @@ class Study(Strict):
         "optimized": Optimized(target=93),
         "constant": Constant(bytes_of="optimized"),
     }
+    protocol: Protocol = CrossValidation()
+    classifiers: tuple[Classifier, ...] = (LINEAR, TEMPORAL, CRNN)
+    inputs: tuple[Input, ...] = ("shuffled", "middle", "mean")
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     sampling: Sampling = Sampling()
     backbone: Backbone = Backbone()
     network: Network = Network()
     pretraining: Pretraining = Pretraining()
     finetuning: Finetuning = Finetuning()
     margin: float = Field(0.05, gt=0, lt=1)
+    primary: Primary = Primary()
 
     @model_validator(mode="after")
     def variants_fit(self) -> "Study":
@@ -175,7 +240,21 @@ class Study(Strict):
                                  "one in a folder")
         if not any(isinstance(variant, Optimized) for variant in self.variants.values()):
             raise ValueError("variants must hold at least one with a target")
+        if self.primary.variant not in (None, *self.variants):
+            raise ValueError(f"primary: there is no variant '{self.primary.variant}'")
+        if self.primary.classifier not in (None, *self.classifiers):
+            raise ValueError(f"primary: '{self.primary.classifier}' is not one of the classifiers")
         return self
+
+    @field_validator("classifiers")
+    @classmethod
+    def distinct(cls, classifiers: tuple[str, ...]) -> tuple[str, ...]:
+        return _distinct(classifiers, "classifier")
+
+    @field_validator("inputs")
+    @classmethod
+    def each_once(cls, inputs: tuple[str, ...]) -> tuple[str, ...]:
+        return inputs and _distinct(inputs, "input")
 
     @field_validator("group_pattern")
     @classmethod
@@ -191,6 +270,18 @@ class Study(Strict):
     def all_variants(self) -> tuple[str, ...]:
         """`source` first, then the study's own, in the order of study.yml."""
         return (SOURCE, *self.variants)
+
+    @property
+    def primary_endpoint(self) -> Primary:
+        """The primary endpoint with nothing left open."""
+        first = next(name for name, v in self.variants.items() if isinstance(v, Optimized))
+        return Primary(classifier=self.primary.classifier or self.classifiers[0],
+                       variant=self.primary.variant or first, tested_on=self.primary.tested_on)
+
+    @property
+    def pretrains(self) -> bool:
+        """Whether a network is trained that pretraining is of use to."""
+        return CRNN in self.classifiers
 
 
 def load_study(folder: Path) -> Study:
@@ -227,14 +318,14 @@ def weights_path(backbone: Backbone, folder: Path = Path()) -> Path | None:
 
 
 def _with_whole_paths(study: Study, folder: Path) -> Study:
-    """Stages run in several working directories: a weights file gets its whole path here."""
+    """Stages run in several working directories: give a weights file its absolute path."""
     path = weights_path(study.backbone, folder)
     return study if path is None else study.model_copy(update={
         "backbone": study.backbone.model_copy(update={"weights": str(path.resolve())})})
 
 
 def _first_problem(error: ValidationError) -> str:
-    """The first problem in the words of somebody who writes a study.yml."""
+    """The first problem, in the terms of study.yml."""
     first = error.errors()[0]
     place = first["loc"]
     if place[:1] == ("variants",) and len(place) > 2:  # it fits none of them
@@ -245,20 +336,29 @@ def _first_problem(error: ValidationError) -> str:
             return (f"{'.'.join(place[:2])}: must hold one of target, bytes_of and folder, and "
                     "nothing else")
         place = (*place[:2], *first["loc"][3:])
+    if place[:1] == ("protocol",):
+        if first["type"].startswith("union_tag"):
+            return f"protocol: kind must be one of {', '.join(PROTOCOLS)}"
+        place = (place[0], *place[2:])
     where = ".".join(str(part) for part in place)
     if first["type"] == "extra_forbidden":
-        near = get_close_matches(str(place[-1]), _names(place[:-1]), 1)
+        near = [RENAMED[place]] if place in RENAMED else get_close_matches(
+            str(place[-1]), _names(first["loc"][:-1]), 1)
         return f"{where}: there is no such setting" + "".join(f" (is it '{n}'?)" for n in near)
     if first["type"] == "missing":
         return f"{where}: is missing"
     said = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if "valid dictionary" in said:
         said = "should hold settings by name"
+    if "valid tuple" in said:
+        said = "should be a list"
     return f"{where}: {said}" if where else said
 
 
 def _names(place: tuple) -> list[str]:
     """The settings that there are at a place of study.yml: `()`, `("backbone",)`."""
+    if place[:1] == ("protocol",):
+        return list(PROTOCOLS[place[1]].model_fields)
     model = {None: Study, "synthetic": Synthetic}.get(*place[:1] or (None,)) or (
         Study.model_fields[place[0]].annotation)
     return list(model.model_fields)

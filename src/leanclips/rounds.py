@@ -1,0 +1,190 @@
+"""The protocol's rounds: which clips a run trains, validates and tests on.
+
+Whole recordings stay on one side, classes in proportion. All depends on the clip table, the
+settings and the seed, not on the variant, so that runs of one seed pair up.
+"""
+
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from leanclips.clips import (Clip, Role, leaks_recordings, of_role, pretraining_clips,
+                             tested_clips)
+from leanclips.errors import StudyError
+from leanclips.files import key
+from leanclips.study import Holdout, Pretraining, Protocol, Study
+
+LEAKS = ("The split of the pretraining leaks recordings: it is validated on other clips of "
+         "recordings that it is trained on, so that validation accuracy is too high. The clips "
+         "that the runs are tested on are not touched by this.")
+
+ATTEMPTS = 200
+ONE_SIDED = 1e9  # clips: worse than any count
+
+
+@dataclass(frozen=True)
+class Round:
+    """One training and its test. `validation` is empty in cross-validation."""
+
+    number: int
+    training: tuple[Clip, ...]
+    validation: tuple[Clip, ...]
+    test: tuple[Clip, ...]
+
+    @property
+    def sha256(self) -> str:
+        """A hash of which clip is where."""
+        return key(*(sorted(clip.id for clip in part)
+                     for part in (self.training, self.validation, self.test)))
+
+
+def rounds(clips: Sequence[Clip], protocol: Protocol, seed: int) -> list[Round]:
+    """The rounds of one run: one for `holdout`, one for each fold of `cross-validation`.
+
+    Every round's test clips are different, and each clip to test on is in one of them. StudyError
+    where a class would be missing among the training clips of a round.
+    """
+    if isinstance(protocol, Holdout):
+        target = of_role(clips, Role.TARGET)
+        aside = group_split(target, protocol.validation, seed)
+        return [Round(1, *divided(target, aside), tuple(of_role(clips, Role.HELDOUT)))]
+    return _folds(tested_clips(clips), protocol.folds, seed)
+
+
+def _folds(clips: Sequence[Clip], folds: int, seed: int) -> list[Round]:
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    dealt = sorted(clips, key=lambda clip: clip.id)  # the order of rows must not count
+    labels, groups = [clip.label for clip in dealt], [clip.group for clip in dealt]
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():  # a class of fewer clips than folds is no problem
+        warnings.simplefilter("ignore", UserWarning)
+        parts = [test for _, test in splitter.split(dealt, labels, groups)]
+    made = []
+    for number, part in enumerate(parts, 1):
+        training, test = divided(clips, {dealt[n].id for n in part})
+        if missing := set(labels) - {clip.label for clip in training}:
+            raise StudyError(f"all clips of the class '{min(missing)}' are in one fold",
+                             "clips.csv", "set another number of protocol.folds in study.yml, or "
+                             "add recordings of that class")
+        made.append(Round(number, training, (), test))
+    return made
+
+
+def divided(clips: Sequence[Clip], aside: set[str]) -> tuple[tuple[Clip, ...], tuple[Clip, ...]]:
+    """(the other clips, the clips whose ids are in `aside`)."""
+    return (tuple(clip for clip in clips if clip.id not in aside),
+            tuple(clip for clip in clips if clip.id in aside))
+
+
+def counts_by_class(sizes: dict[str, int], fraction: float) -> dict[str, int]:
+    """How many clips of each class go aside so that the total is `round(fraction × all)`.
+
+    Largest remainders, ties to the class first in alphabet; at least one, never all of a class.
+    """
+    total = round(fraction * sum(sizes.values()))
+    exact = {label: fraction * size for label, size in sorted(sizes.items())}
+    counts = {label: min(max(int(share), 1), sizes[label] - 1) for label, share in exact.items()}
+    while sum(counts.values()) < total:
+        short = [label for label in counts if counts[label] < sizes[label] - 1]
+        if not short:
+            break
+        counts[max(short, key=lambda label: exact[label] - counts[label])] += 1
+    while sum(counts.values()) > total:  # small classes took their one
+        above = [label for label in counts if counts[label] > 1]
+        if not above:
+            break
+        counts[max(above, key=lambda label: counts[label] - exact[label])] -= 1
+    return counts
+
+
+def choose_groups(sizes: dict[str, int], wanted: int, rng: np.random.Generator) -> set[str]:
+    """A random set of groups whose clips number `wanted`, or come as near as any set can.
+
+    Subset sum over the groups in random order: `reach[n]` holds the first set found with n clips.
+    At least one group is chosen and one left.
+    """
+    order = [str(name) for name in rng.permutation(sorted(sizes))]
+    reach: dict[int, tuple[str, ...]] = {0: ()}
+    for group in order:
+        for count, chosen in sorted(reach.items(), reverse=True):
+            reach.setdefault(count + sizes[group], (*chosen, group))
+    everything = sum(sizes.values())
+    possible = [count for count in reach if 0 < count < everything]
+    return set(reach[min(possible, key=lambda count: (abs(count - wanted), count))])
+
+
+def group_split(clips: Sequence[Clip], fraction: float, seed: int) -> set[str]:
+    """Ids of the clips set aside (about `fraction` of each class), no group on both sides.
+
+    A group that spans classes counts for each of them, and every class is on both sides. The
+    split depends on the table and the seed alone, not on the order of rows. StudyError where no
+    such split is found: too many groups span classes.
+
+    Each attempt goes through the groups in random order and sets a group aside if that brings the
+    classes nearer to their counts; the nearest attempt is taken.
+    """
+    rng = np.random.default_rng([seed, 1])
+    groups: dict[str, Counter[str]] = defaultdict(Counter)
+    for clip in clips:
+        groups[clip.group][clip.label] += 1
+    total = Counter(clip.label for clip in clips)
+    wanted, names = counts_by_class(total, fraction), sorted(groups)
+    nearest, missed = set(), {label: ONE_SIDED for label in total}
+    for _ in range(ATTEMPTS):
+        aside, found = set(), Counter()
+        for name in (names[n] for n in rng.permutation(len(names))):
+            after = {label: found[label] + size for label, size in groups[name].items()}
+            if (sum(_missed(after[label], wanted[label], total[label]) for label in after)
+                    < sum(_missed(found[label], wanted[label], total[label]) for label in after)):
+                aside.add(name)
+                found.update(groups[name])
+        missed_now = {label: _missed(found[label], wanted[label], total[label]) for label in total}
+        if sum(missed_now.values()) < sum(missed.values()):
+            nearest, missed = aside, missed_now
+        if not any(missed.values()):
+            break
+    worst = max(sorted(missed), key=lambda label: missed[label])
+    if missed[worst] == ONE_SIDED:
+        raise StudyError(f"the class '{worst}' cannot be both trained on and validated on",
+                         "clips.csv", "its recordings hold clips of other classes too: add "
+                         "recordings of that class, or correct the column group")
+    return {clip.id for clip in clips if clip.group in nearest}
+
+
+def _missed(found: int, wanted: int, total: int) -> float:
+    """How many clips a class is away from its count; ONE_SIDED where one side has none."""
+    return abs(found - wanted) if 0 < found < total else ONE_SIDED
+
+
+def random_split(clips: Sequence[Clip], fraction: float, seed: int) -> set[str]:
+    """Ids of a random `fraction` of the clips: leaks recordings across the split."""
+    ids = sorted(clip.id for clip in clips)
+    chosen = np.random.default_rng([seed, 1]).permutation(ids)[: round(fraction * len(ids))]
+    return {str(name) for name in chosen}
+
+
+def pretraining_leaks(clips: Sequence[Clip], study: Study) -> bool:
+    """Whether clips of one recording are on both sides of the pretraining's split.
+
+    The clips decide, not the split's name: `official` leaks where the fold column mixes
+    recordings. False without pretraining.
+    """
+    chosen = pretraining_clips(clips) if study.pretrains else []
+    return bool(chosen) and leaks_recordings(chosen, pretraining_split(chosen, study.pretraining))
+
+
+def pretraining_split(clips: Sequence[Clip], settings: Pretraining) -> set[str]:
+    """Ids of the validation clips; StudyError where the table has no official split."""
+    if settings.split == "official":
+        aside = {clip.id for clip in clips if clip.fold == "validation"}
+        if not 0 < len(aside) < len(clips):
+            raise StudyError("the pretraining clips have no official split", "clips.csv",
+                             "fill the fold column with train and validation, or set "
+                             "pretraining.split to group in study.yml")
+        return aside
+    split = group_split if settings.split == "group" else random_split
+    return split(clips, settings.validation, settings.seed)
