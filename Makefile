@@ -1,4 +1,4 @@
-# The two commands: make study, make test. Everything else here serves them.
+# The two commands are make study and make test; the rest serves them.
 
 STUDY ?= data/demo
 CLIPS ?=
@@ -8,6 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 RUN_OPTIONS := $(if $(CLIPS),--clips "$(CLIPS)") $(if $(JOBS),--jobs $(JOBS))
 
 .PHONY: study book lab test test-all help
@@ -21,20 +22,20 @@ help:
 
 .DEFAULT_GOAL := help
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "leanclips needs Python 3.11 or newer: set PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@echo "Setting up $(VENV) (a few minutes the first time; PyTorch is large) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
-	@# opencv-python wants libGL; a server without it gets the same OpenCV less its windows.
+	@$(INSTALL) --editable '.[test]'
+	@# opencv-python needs libGL. Without it, install the same OpenCV without windows.
 	@$(BIN)/python -c 'import cv2' 2>/dev/null || { \
-	  echo "This system has no libGL: taking opencv-python-headless instead."; \
-	  $(BIN)/python -m pip install --quiet --force-reinstall --no-deps opencv-python-headless; }
+	  echo "This system has no libGL: installing opencv-python-headless instead."; \
+	  $(INSTALL) --force-reinstall --no-deps opencv-python-headless; }
 	@touch $@
 
 study: $(READY)
-	@echo "Running the study $(STUDY); what is done already is not done again ..."
+	@echo "Running the study $(STUDY); finished work is kept ..."
 	@$(BIN)/leanclips run "$(STUDY)" $(RUN_OPTIONS)
 	@$(BIN)/leanclips book "$(STUDY)"
 

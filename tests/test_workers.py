@@ -1,6 +1,7 @@
-"""Several processes give what one gives, in order, and none outlives the work."""
+"""Several processes give what one gives, in order; none outlives the work; progress is shown."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,8 +14,9 @@ import cv2
 import psutil
 import pytest
 
+from leanclips import workers
 from leanclips.errors import StudyError
-from leanclips.workers import AHEAD, LAG, cores, run_all, run_each, run_learning
+from leanclips.workers import LAG, cores, progress, run_all, run_learning
 
 WORK = """
 import sys, time
@@ -41,7 +43,7 @@ def itself(result):
 
 
 def sleepy(folder, number):
-    """Says which process it is, then works for a long time."""
+    """Note the process id, then work for a long time."""
     (folder / str(os.getpid())).touch()
     time.sleep(60)
 
@@ -67,16 +69,7 @@ def test_results_come_in_order_from_any_number_of_processes(jobs):
     assert run_all(double, range(10), jobs, "doubling") == [2 * n for n in range(10)]
 
 
-def test_results_one_by_one_are_no_more_than_a_few_ahead(tmp_path):
-    results = run_each(partial(noted, tmp_path), range(60), 2, "noting")
-    assert next(results) == 0
-    time.sleep(0.5)
-    assert len(list(tmp_path.iterdir())) <= 2 * (AHEAD + 1) + 2
-    assert list(results) == list(range(1, 60))
-
-
 def test_nothing_to_do_is_done_at_once():
-    assert list(run_each(double, [], 4, "doubling")) == []
     assert run_all(double, [], 4, "doubling") == []
 
 
@@ -91,8 +84,10 @@ def test_the_first_error_comes_back_whole_and_stops_the_rest(tmp_path):
     assert len(list(tmp_path.iterdir())) < 50
 
 
-def test_there_is_at_least_one_core():
+def test_there_is_at_least_one_core(monkeypatch):
     assert 1 <= cores() <= (os.cpu_count() or 1)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # as on macOS
+    assert cores() == (os.cpu_count() or 1)
 
 
 def alive(pid):
@@ -140,7 +135,7 @@ def test_learning_from_nothing_is_no_work():
 
 
 def encoding(folder, number):
-    """Works in a program of its own, as an encode does."""
+    """Note the process id, then run another program, as an encode does."""
     (folder / str(os.getpid())).touch()
     subprocess.run(["sleep", "60"])
 
@@ -162,3 +157,34 @@ def test_the_programs_that_workers_run_end_with_the_parent_too(tmp_path, blow):
     assert ("KeyboardInterrupt" in error) == (blow == signal.SIGINT)
     _, alive = psutil.wait_procs(children, timeout=20)
     assert not [child for child in alive if child.name() in ("sleep", "python")]
+
+
+def test_a_log_file_gets_plain_lines_and_the_last_one_always(capsys):
+    assert list(progress(iter("abc"), 3, "crop")) == ["a", "b", "c"]
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"crop: 3/3 clips, [\d.]+/s, 0 s left\n", err)
+
+
+def test_lines_come_as_often_as_agreed(capsys, monkeypatch):
+    monkeypatch.setattr(workers, "SECONDS_BETWEEN_LINES", 0)
+    list(progress(range(4), 4, "training", "epochs"))
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(",")[0] for line in lines] == [
+        f"training: {n}/4 epochs" for n in (1, 2, 3, 4)]
+
+
+def test_a_terminal_gets_a_bar(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert list(progress(range(3), 3, "crop")) == [0, 1, 2]
+    err = capsys.readouterr().err
+    assert "crop: 100%" in err and "\r" in err and "3/3" in err
+
+
+def test_work_that_fails_half_way_says_so_itself(capsys):
+    def work():
+        yield 1
+        raise ValueError("two")
+
+    with pytest.raises(ValueError, match="two"):
+        list(progress(work(), 2, "crop"))

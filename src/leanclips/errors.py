@@ -1,4 +1,4 @@
-"""The one exception that people see."""
+"""The exception that people see, and one sentence for each error that they can solve."""
 
 import errno
 
@@ -7,7 +7,7 @@ REMEDIES = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space there") 
 
 
 class StudyError(Exception):
-    """Something a person can mend: what is wrong, where, and what to do about it.
+    """A problem that the user can solve: what is wrong, where, and what to do about it.
 
     The command line prints it as one sentence and exits with status 2.
     """
@@ -17,20 +17,29 @@ class StudyError(Exception):
         super().__init__(f"{self.where}: {what}; {remedy}.")
 
     def _render_traceback_(self) -> list[str]:
-        """What Jupyter shows in place of a page of traceback."""
+        """What Jupyter shows instead of a traceback."""
         return [f"StudyError: {self}"]
 
     def __reduce__(self):
-        # Worker processes send exceptions back by pickling them.
+        # Worker processes return exceptions by pickling them.
         return type(self), (self.what, self.where, self.remedy)
 
 
 class ClipError(StudyError):
-    """A clip that cannot be used as it is, whatever the rest of the set."""
+    """A clip that cannot be used; the other clips of the set can."""
 
 
-def of_system(error: OSError) -> str:
-    """What the operating system refused, in a sentence, with the remedy where its word has one."""
+def sentence(error: StudyError | OSError | ImportError) -> str:
+    """What to tell a person of an error, in one sentence, with a remedy where one is known."""
+    if isinstance(error, StudyError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        return (f"the package '{(error.name or '').partition('.')[0]}' is not installed; install "
+                "leanclips[study].")
+    if isinstance(error, ImportError):
+        remedy = ("install opencv-python-headless instead of opencv-python"
+                  if "libGL" in str(error) else "install leanclips again")
+        return f"a package cannot be loaded ({error}); {remedy}."
     what = error.strerror or str(error) or type(error).__name__
     said = f"{error.filename or 'the system'}: {what}"
     remedy = REMEDIES.get(error.errno)

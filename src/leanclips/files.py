@@ -1,25 +1,26 @@
-"""Files that are either whole or not there: write aside, then rename."""
+"""Files and folders that are whole or absent: write aside, then rename. Locks, hashes, keys."""
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
+
+from filelock import FileLock, Timeout
 
 from leanclips.errors import StudyError
 
 
 @contextmanager
 def folder_aside(parent: Path) -> Iterator[Path]:
-    """Yield a new folder in `parent` that goes in the end, with all that is still in it.
+    """Yield a new temporary folder in `parent`, removed at the end.
 
-    What is written there moves to its place in `parent` by a rename, and two processes that
-    write the same file never meet.
+    It is on the same file system as `parent`, so that a finished file moves there by a rename.
+    Each caller gets its own, so that two processes can write the same file at once.
     """
     parent.mkdir(parents=True, exist_ok=True)
     folder = Path(mkdtemp(prefix=".aside-", dir=parent))
@@ -31,9 +32,9 @@ def folder_aside(parent: Path) -> Iterator[Path]:
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path`; on success it takes the place of `path`, else it goes.
+    """Yield a temporary path; on success the file there replaces `path`, else it is removed.
 
-    The name aside keeps the suffix: FFmpeg chooses a format by it.
+    The temporary path has the suffix of `path`, since FFmpeg chooses the format by it.
     """
     with folder_aside(path.parent) as folder:
         yield folder / path.name
@@ -42,16 +43,31 @@ def written_aside(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replaced_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path` that takes its place on success.
+    """Yield an empty temporary folder; on success it replaces the folder `path`.
 
-    The old one stays until the new one is whole, and is removed once that is in its place.
+    Between the two renames the old folder is `.<name>.old`. If the process ends there, the next
+    call puts it back. A lock keeps two processes from renaming at the same time.
     """
+    lock, old = path.with_name(f".{path.name}.lock"), path.with_name(f".{path.name}.old")
     with folder_aside(path.parent) as aside:
+        with only_one(lock, path, wait=True):
+            _settle(path, old, aside / "left")
         (aside / "new").mkdir()
         yield aside / "new"
-        if path.exists():
-            os.replace(path, aside / "old")
-        os.replace(aside / "new", path)
+        with only_one(lock, path, wait=True):
+            _settle(path, old, aside / "left-since")
+            try:
+                if path.exists():
+                    os.replace(path, old)
+                os.replace(aside / "new", path)
+            finally:
+                _settle(path, old, aside / "old")
+
+
+def _settle(path: Path, old: Path, waste: Path) -> None:
+    """Put `old` back where `path` is missing; otherwise move it to `waste`."""
+    if old.exists():
+        os.replace(old, waste if path.exists() else path)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -66,8 +82,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def remove_asides(folders: Iterable[Path]) -> None:
-    """Remove what a killed process left aside in `folders`. Not below them: there another run may
-    be at work.
+    """Remove temporary folders that killed processes left in `folders`.
+
+    Subfolders are not searched: another run may be at work there.
     """
     for folder in set(folders):
         for aside in folder.glob(".aside-*"):
@@ -76,29 +93,37 @@ def remove_asides(folders: Iterable[Path]) -> None:
 
 @contextmanager
 def only_one(lock: Path, what: object, wait: bool = False) -> Iterator[None]:
-    """Hold `lock` for one process at a time; the system lets go of it whenever that ends.
+    """Hold `lock` for one process at a time; the system releases it when the process ends.
 
-    Where `what` is being worked on already: wait for the other process and say so, or StudyError
-    that names it.
+    If another process holds it: raise StudyError with its id, or say so and `wait`. The id of the
+    holder is in a file beside the lock, because Windows lets nobody read a locked file.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            other = f"another run is under way here (process {file.read()})"
-            if not wait:
-                raise StudyError(other, what, "wait for it, or stop it") from None
-            print(f"{what}: {other}; waiting for it.", file=sys.stderr, flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:
-            raise StudyError(f"its file system has no locks ({error.strerror})", lock,
-                             "name a folder on another one") from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+    lock.touch()
+    holder, file_lock = lock.with_name(f"{lock.name}.pid"), FileLock(lock)
+    try:
+        file_lock.acquire(timeout=0)
+    except Timeout:
+        other = "another run is under way here" + _process_in(holder)
+        if not wait:
+            raise StudyError(other, what, "wait for it, or stop it") from None
+        print(f"{what}: {other}; waiting for it.", file=sys.stderr, flush=True)
+        file_lock.acquire()
+    except OSError as error:
+        raise StudyError(f"its file system has no locks ({error.strerror})", lock,
+                         "name a folder on another one") from None
+    try:
+        holder.write_text(str(os.getpid()))
         yield
+    finally:
+        holder.unlink(missing_ok=True)
+        file_lock.release()
+
+
+def _process_in(holder: Path) -> str:
+    with suppress(OSError):
+        return f" (process {holder.read_text()})"
+    return ""
 
 
 def file_sha256(path: Path) -> str:
@@ -108,6 +133,6 @@ def file_sha256(path: Path) -> str:
 
 
 def key(*parts: object) -> str:
-    """Hex SHA-256 of JSON-serializable `parts`: the name of a result that they determine."""
+    """Hex SHA-256 of JSON-serializable `parts`, the name of the result that they determine."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,11 +1,12 @@
-"""The same function over many clips, in several processes."""
+"""Parallel work over many clips, and its progress: a bar in a terminal, lines in a log file."""
 
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -13,27 +14,28 @@ from typing import TypeVar
 
 import cv2
 import psutil
+from tqdm import tqdm
 
 from leanclips.errors import StudyError
-from leanclips.progress import progress
 
 T, R = TypeVar("T"), TypeVar("R")
 LEARN_FROM = 256
 LAG = 8
-AHEAD = 4
+SECONDS_BETWEEN_LINES = 10
+SECONDS_BETWEEN_BARS = 0.5
 
 
 def cores() -> int:
-    """CPU cores this process may use."""
+    """CPU cores that this process may use (all of them where the system does not say)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_all(function: Callable[[T], R], items: Sequence[T], jobs: int, what: str) -> list[R]:
     """`[function(item) for item in items]` in `jobs` processes, in order, with progress.
 
-    The first exception stops the work: what has not begun is not started. Each worker is one
-    process with one thread of arithmetic (sums depend on how threads share them out), so the
-    results are the same whatever the number of workers.
+    The first exception stops the work: no further item is started. Each worker process computes
+    in one thread, because sums depend on how threads share them out; so the results do not
+    depend on the number of workers.
     """
     if not items:
         return []
@@ -41,30 +43,13 @@ def run_all(function: Callable[[T], R], items: Sequence[T], jobs: int, what: str
         return list(progress(pool.map(function, items), len(items), what))
 
 
-def run_each(function: Callable[[T], R], items: Sequence[T], jobs: int, what: str) -> Iterator[R]:
-    """Like `run_all`, result by result, no more than a few of them ahead of who takes them."""
-    def in_turn(pool: ProcessPoolExecutor) -> Iterator[R]:
-        waiting = deque()
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > AHEAD * jobs:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-    if items:
-        with _pool(jobs, len(items)) as pool:
-            yield from progress(in_turn(pool), len(items), what)
-
-
 def run_learning(function: Callable[[T, list], R], items: Sequence[T], jobs: int, what: str,
                  learn: Callable[[R], object], note: Callable[[R], str] | None = None) -> list[R]:
-    """Like `run_all`, but `function` also gets what `learn` tells of earlier results.
+    """Like `run_all`, but `function` also gets `learn(result)` of earlier results.
 
-    Those are the results of all items but the latest quarter, or the latest LAG, before this
-    one, at most LEARN_FROM of them: which they are does not depend on the number of workers.
-    More than LAG workers wait a little at the beginning. `note` says of each result what the
-    progress shows beside it.
+    These are all earlier items except the last quarter of them (at least the last LAG), and at
+    most LEARN_FROM: which ones does not depend on the number of workers. With more than LAG
+    workers, some wait at the beginning. `note` gives the text beside the progress of a result.
     """
     results: list[R] = []
 
@@ -95,7 +80,7 @@ def _pool(jobs: int, items: int) -> Iterator[ProcessPoolExecutor]:
         try:
             yield pool
         except BrokenProcessPool:
-            raise StudyError("a worker process was ended from outside (is the memory full?)",
+            raise StudyError("a worker process was killed (is the memory full?)",
                              "leanclips", "start again with fewer --jobs") from None
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -103,9 +88,7 @@ def _pool(jobs: int, items: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _begin() -> None:
-    """A worker has one thread of arithmetic, and ends at Ctrl-C or with its parent, however that
-    ends.
-    """
+    """Set up a worker: one OpenCV thread; it ends at Ctrl-C and when its parent ends."""
     cv2.setNumThreads(1)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a shell's background job
         signal.signal(signal.SIGINT, lambda *_: _end())
@@ -123,7 +106,68 @@ def _end() -> None:
 
 
 def kill_children() -> None:
-    """End whatever this process has started: an FFmpeg at work, a notebook's kernel."""
+    """Kill all processes that this one has started, such as FFmpeg or a notebook's kernel."""
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
             child.kill()
+
+
+def progress(items: Iterable[T], total: int, what: str, unit: str = "clips",
+             note: Callable[[T], str] | None = None) -> Iterator[T]:
+    """Yield `items`, showing how many of `total` are done, the rate and the time left.
+
+    `note` gives the text to show beside that for each item.
+    """
+    if _in_notebook():
+        yield from _in_cell(items, total, what, unit)
+    elif sys.stderr.isatty():
+        with tqdm(items, total=total, desc=what, unit=f" {unit}") as bar:
+            for item in bar:
+                yield item
+                if note:
+                    bar.set_postfix_str(note(item))
+    else:
+        yield from _lines(items, total, what, unit, note)
+
+
+def _in_notebook() -> bool:
+    """Whether a Jupyter kernel runs this process."""
+    if "ipykernel" not in sys.modules:
+        return False
+    from IPython import get_ipython
+
+    return get_ipython() is not None
+
+
+def _in_cell(items: Iterable[T], total: int, what: str, unit: str) -> Iterator[T]:
+    """A bar below the cell, removed when the work is done.
+
+    It is plain text because tqdm's notebook bar is a widget, which the HTML book cannot show.
+    """
+    from IPython.display import clear_output
+
+    start, last = time.monotonic(), 0.0
+    for done, item in enumerate(items, 1):
+        yield item
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_BARS:
+            last = now
+            clear_output(wait=True)
+            print(tqdm.format_meter(done, total, now - start, ncols=80, prefix=what,
+                                    unit=f" {unit}"), flush=True)
+    clear_output()
+
+
+def _lines(items: Iterable[T], total: int, what: str, unit: str,
+           note: Callable[[T], str] | None) -> Iterator[T]:
+    start = last = time.monotonic()
+    for done, item in enumerate(items, 1):
+        yield item
+        noted = f", {note(item)}" if note else ""
+        now = time.monotonic()
+        if done == total or now - last >= SECONDS_BETWEEN_LINES:
+            last = now
+            rate = done / max(now - start, 1e-9)
+            left = (total - done) / rate
+            print(f"{what}: {done}/{total} {unit}, {rate:.1f}/s, {left:.0f} s left{noted}",
+                  file=sys.stderr, flush=True)
