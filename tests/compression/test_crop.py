@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from leanclips.clips import Roi
 from leanclips.compression.crop import crop, square
-from leanclips.compression.probe import probe, timestamps
+from leanclips.compression.inspect import inspect, probe
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256
 
@@ -63,20 +63,21 @@ def test_frames_rate_and_times_stay(tmp_path, make_clip, kind, suffix):
     was, made = probe(clip), probe(tmp_path / "crop.mp4", whole=True)
     assert (made.width, made.height, made.frames) == (64, 64, 30)
     assert made.fps == pytest.approx(was.fps) and made.seconds == pytest.approx(was.seconds)
-    assert timestamps(tmp_path / "crop.mp4") == pytest.approx(timestamps(clip), abs=1e-4)
+    assert inspect(tmp_path / "crop.mp4").times == pytest.approx(inspect(clip).times, abs=1e-4)
 
 
 def test_a_name_like_an_address_is_a_file(tmp_path, make_clip, monkeypatch):
     make_clip(tmp_path / "clip.mp4", "vfr", size=(96, 64)).rename(tmp_path / "12:30.mp4")
     monkeypatch.chdir(tmp_path)
     crop(Path("12:30.mp4"), None, Path("a:b.mp4"))
-    assert timestamps(Path("a:b.mp4")) == pytest.approx(timestamps(Path("12:30.mp4")), abs=1e-3)
+    made, was = inspect(Path("a:b.mp4")), inspect(Path("12:30.mp4"))
+    assert made.times == pytest.approx(was.times, abs=1e-3)
 
 
 def test_a_high_odd_rate_over_many_frames_stays(tmp_path, make_clip):
     clip = make_clip(tmp_path / "clip.mp4", frames=300, size=(32, 32), fps="60000/1001")
     crop(clip, None, tmp_path / "crop.mp4")
-    assert timestamps(tmp_path / "crop.mp4") == pytest.approx(timestamps(clip), abs=1e-3)
+    assert inspect(tmp_path / "crop.mp4").times == pytest.approx(inspect(clip).times, abs=1e-3)
 
 
 def test_the_gaps_of_real_clips_stay(tmp_path, jhmdb_clips):
@@ -85,7 +86,7 @@ def test_the_gaps_of_real_clips_stay(tmp_path, jhmdb_clips):
     made = probe(tmp_path / "crop.mp4", whole=True)
     assert (made.width, made.height, made.frames) == (240, 240, 40)
     assert made.seconds == pytest.approx(probe(clip).seconds)
-    assert timestamps(tmp_path / "crop.mp4") == pytest.approx(timestamps(clip), abs=1e-4)
+    assert inspect(tmp_path / "crop.mp4").times == pytest.approx(inspect(clip).times, abs=1e-4)
 
 
 def test_it_shows_the_square_that_was_asked_for(tmp_path, make_clip, ffmpeg):

@@ -5,14 +5,12 @@ from dataclasses import replace
 import av
 import pytest
 
-from leanclips.compression.crop import crop
 from leanclips.compression import optimize as module
-from leanclips.compression.codec import CODECS, Setting, encode
-from leanclips.compression.content import examine
-from leanclips.compression.contract import facts
+from leanclips.compression.crop import crop
+from leanclips.compression.ffmpeg import CODECS, encode
+from leanclips.compression.inspect import inspect, probe
 from leanclips.compression.optimize import (LEAST_SAVING, Reason, constant, external, optimize,
-                                            problems)
-from leanclips.compression.probe import probe, timestamps
+                                            problems, why_kept)
 from leanclips.compression.quality import METRICS, Goal, measure, windows
 from leanclips.compression.search import MOST_TRIALS, Trial
 from leanclips.errors import ClipError, StudyError
@@ -22,8 +20,8 @@ DELIVERED = (Reason.OPTIMIZED, Reason.ABOVE)
 
 def remeasured(outcome, source, goal):
     """Quality of the delivered file, measured again."""
-    content = examine(source)
-    return measure(outcome.path, source, windows(content.times, content.cuts), goal)
+    clip = inspect(source)
+    return measure(outcome.path, source, windows(clip.times, clip.cuts), goal)
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +69,14 @@ def test_every_kind_of_clip_keeps_frames_size_pixels_and_times(tmp_path, make_cl
         assert getattr(made, what) == getattr(was, what)
     assert made.fps == pytest.approx(was.fps) and made.codec == "h264"
     assert outcome.detail.startswith("mpeg4 to h264") == (kind == "mpeg4")
-    assert timestamps(outcome.path) == pytest.approx(timestamps(clip), abs=1e-3)
+    assert inspect(outcome.path).times == pytest.approx(inspect(clip).times, abs=1e-3)
 
 
 def test_the_times_of_real_clips_stay(tmp_path, jhmdb_clips):
     clip = min(jhmdb_clips.glob("brush_hair/*.avi"))
     outcome = optimize(clip, Goal(90), tmp_path / "out.mp4")
     assert outcome.reason is Reason.OPTIMIZED
-    assert timestamps(outcome.path) == pytest.approx(timestamps(clip), abs=1e-3)
+    assert inspect(outcome.path).times == pytest.approx(inspect(clip).times, abs=1e-3)
 
 
 def test_an_uncommon_pixel_format_stays(tmp_path, ffmpeg):
@@ -108,7 +106,7 @@ def test_a_clip_that_is_tiny_already_is_kept(tmp_path, source, ffmpeg):
 
 @pytest.mark.parametrize("name", ["walk", "golf", "pour"])
 def test_a_real_clip_as_small_as_the_target_allows_is_known_alone(tmp_path, jhmdb_clips, name):
-    encode(min(jhmdb_clips.glob(f"{name}/*.avi")), tmp_path / "small.mp4", Setting("h264", (26,)))
+    encode(min(jhmdb_clips.glob(f"{name}/*.avi")), tmp_path / "small.mp4", "h264", (26,))
     outcome = optimize(tmp_path / "small.mp4", Goal(93), tmp_path / "out.mp4")
     assert kept(outcome, tmp_path / "small.mp4", Reason.NO_GAIN)
     assert len(outcome.tries) == 1
@@ -128,7 +126,7 @@ def test_a_clip_that_no_crf_makes_good_enough_is_kept(tmp_path, source, ffmpeg):
     ([((20,), 50, (-9,)), ((1,), 110, (-1,))], Reason.NO_GAIN, ""),
     ([((20,), 90, (-3,))], Reason.NO_GAIN, "")])
 def test_a_target_is_beyond_reach_only_where_the_lowest_crf_missed_it(trials, reason, detail):
-    said = module._why_kept([Trial(*trial) for trial in trials], CODECS["h264"].lowest, 100)
+    said = why_kept([Trial(*trial) for trial in trials], CODECS["h264"].lowest, 100)
     assert said[0] is reason and said[1].endswith(detail) and bool(said[1]) == bool(detail)
 
 
@@ -198,7 +196,7 @@ def test_the_control_adapts_nothing(tmp_path, source):
 
 def test_what_breaks_the_contract_is_never_delivered(tmp_path, source, make_clip, monkeypatch):
     other = make_clip(tmp_path / "other.mp4", frames=29, size=(120, 120))
-    assert problems(facts(source), other, "h264")[0] == "29 frames instead of 30"
+    assert problems(inspect(source), other, "h264")[0] == "29 frames instead of 30"
     monkeypatch.setattr(module, "problems", lambda *arguments: ["29 frames instead of 30"])
     outcome = optimize(source, Goal(80), tmp_path / "out.mp4")
     assert kept(outcome, source, Reason.BROKEN) and outcome.detail == "29 frames instead of 30"
@@ -210,7 +208,7 @@ def test_what_breaks_the_contract_is_never_delivered(tmp_path, source, make_clip
 @pytest.mark.parametrize("codec", sorted(CODECS))
 def test_another_format_on_request(tmp_path, source, codec):
     outcome = optimize(source, Goal(85), tmp_path / "out.mp4", codec)
-    assert outcome.reason in DELIVERED and facts(outcome.path).codec == codec
+    assert outcome.reason in DELIVERED and inspect(outcome.path).codec == codec
     assert outcome.quality.worst >= 85
     assert outcome.detail.startswith(f"h264 to {codec}") == (codec != "h264")
 
@@ -219,7 +217,7 @@ def test_a_clip_keeps_its_format_unless_another_is_asked_for(tmp_path, source, f
     ffmpeg("-i", source, "-c:v", "libx265", "-x265-params", "log-level=none", "-crf", 8,
            tmp_path / "clip.mp4")
     outcome = optimize(tmp_path / "clip.mp4", Goal(70), tmp_path / "out.mp4")
-    assert outcome.reason in DELIVERED and facts(outcome.path).codec == "hevc"
+    assert outcome.reason in DELIVERED and inspect(outcome.path).codec == "hevc"
 
 
 def test_a_clip_learns_from_those_of_its_codec_alone(tmp_path, source):
@@ -317,7 +315,7 @@ def test_subtitles_of_mp4_come_along(tmp_path, make_clip, ffmpeg):
            tmp_path / "told.mp4")
     outcome = optimize(tmp_path / "told.mp4", Goal(60), tmp_path / "out.mp4")
     assert outcome.reason in DELIVERED
-    assert [track.kind for track in facts(outcome.path).tracks] == ["subtitle"]
+    assert [track.kind for track in inspect(outcome.path).tracks] == ["subtitle"]
 
 
 def test_a_clip_that_was_trimmed_without_encoding_keeps_what_it_shows(tmp_path, make_clip,
@@ -326,14 +324,14 @@ def test_a_clip_that_was_trimmed_without_encoding_keeps_what_it_shows(tmp_path, 
     ffmpeg("-ss", 0.7, "-i", clip, "-c", "copy", tmp_path / "cut.mp4")
     outcome = optimize(tmp_path / "cut.mp4", Goal(60), tmp_path / "out.mp4")
     assert outcome.reason in DELIVERED
-    assert len(examine(outcome.path).times) == len(examine(tmp_path / "cut.mp4").times) < 40
+    assert len(inspect(outcome.path).times) == len(inspect(tmp_path / "cut.mp4").times) < 40
 
 
 def test_audio_comes_along(tmp_path, make_clip):
     clip = make_clip(tmp_path / "clip.mp4", "audio", frames=20, size=(128, 96))
     outcome = optimize(clip, Goal(60), tmp_path / "out.mp4")
     assert outcome.reason in DELIVERED
-    was, made = facts(clip), facts(outcome.path)
+    was, made = inspect(clip), inspect(outcome.path)
     assert was.tracks and was.tracks[0].packets == made.tracks[0].packets
     with av.open(str(clip)) as before, av.open(str(outcome.path)) as after:
         assert (after.streams.audio[0].codec_context.name
@@ -345,7 +343,7 @@ def test_a_codec_that_a_container_does_not_take_goes_into_mp4(tmp_path, make_cli
     clip = make_clip(tmp_path / f"clip{suffix}", frames=20, size=(128, 96))
     outcome = optimize(clip, Goal(60), tmp_path / f"out{suffix}", codec)
     assert outcome.reason in DELIVERED and outcome.path == tmp_path / "out.mp4"
-    assert facts(outcome.path).codec == codec
+    assert inspect(outcome.path).codec == codec
 
 
 @pytest.mark.parametrize("suffix, audio, delivered", [
@@ -359,4 +357,4 @@ def test_the_container_holds_what_the_source_had(tmp_path, ffmpeg, suffix, audio
            "-pix_fmt", "yuv420p", "-c:a", audio, clip)
     outcome = optimize(clip, Goal(60), tmp_path / f"out{suffix}")
     assert outcome.reason in DELIVERED and outcome.path.suffix == delivered
-    assert facts(outcome.path).tracks[0].packets == facts(clip).tracks[0].packets
+    assert inspect(outcome.path).tracks[0].packets == inspect(clip).tracks[0].packets

@@ -1,6 +1,7 @@
 """The gate is the worst second of a clip, its colours counted in."""
 
 from itertools import accumulate
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats.mstats import mquantiles
 
-from leanclips.compression import codec, quality
-from leanclips.compression.codec import encode_x264
+from leanclips.compression.ffmpeg import encode, filters_of
 from leanclips.compression.quality import (METRICS, WINDOW_FRAMES, Goal, judge, logit, measure,
                                            windows)
 from leanclips.errors import StudyError
@@ -105,7 +105,7 @@ WHOLE = [slice(0, 10), slice(10, 20), slice(20, 30)]
 @pytest.mark.parametrize("metric", sorted(METRICS))
 def test_a_copy_scores_near_the_top_and_a_coarse_encode_far_below(tmp_path, clip, metric):
     goal = Goal(METRICS[metric].target, metric)
-    encode_x264(clip, tmp_path / "coarse.mp4", 45)
+    encode(clip, tmp_path / "coarse.mp4", "h264", (45,))
     same = measure(clip, clip, WHOLE, goal)
     coarse = measure(tmp_path / "coarse.mp4", clip, WHOLE, goal)
     assert min(same.headroom) > 0 > max(coarse.headroom)
@@ -114,14 +114,14 @@ def test_a_copy_scores_near_the_top_and_a_coarse_encode_far_below(tmp_path, clip
 
 
 def test_measuring_twice_gives_the_same(tmp_path, clip):
-    encode_x264(clip, tmp_path / "encoded.mp4", 33.3)
+    encode(clip, tmp_path / "encoded.mp4", "h264", (33.3,))
     assert len({measure(tmp_path / "encoded.mp4", clip, WHOLE, Goal()) for _ in range(2)}) == 1
 
 
 def test_a_better_encode_never_scores_worse(tmp_path, clip):
     worst = []
     for crf in (18, 26, 34, 42):
-        encode_x264(clip, tmp_path / f"{crf}.mp4", crf)
+        encode(clip, tmp_path / f"{crf}.mp4", "h264", (crf,))
         worst.append(measure(tmp_path / f"{crf}.mp4", clip, WHOLE, Goal()).worst)
     assert worst == sorted(worst, reverse=True)
 
@@ -136,7 +136,7 @@ def test_frames_pair_up_by_number_whatever_their_times(tmp_path, clip, ffmpeg):
 def test_a_rotated_clip_is_scored_as_high_as_it_is_shown(tmp_path, make_clip, ffmpeg):
     """The same as its upright copy: at 256 lines, not at the 192 of 256 pixels in its width."""
     make_clip(tmp_path / "clip.mp4", "rotated", frames=10, size=(128, 96))
-    encode_x264(tmp_path / "clip.mp4", tmp_path / "coarse.mp4", 40)
+    encode(tmp_path / "clip.mp4", tmp_path / "coarse.mp4", "h264", (40,))
     for name in ("clip", "coarse"):
         ffmpeg("-i", tmp_path / f"{name}.mp4", "-c:v", "ffv1", tmp_path / f"{name}.mkv")
     rotated, upright = (measure(tmp_path / f"coarse{suffix}", tmp_path / f"clip{suffix}",
@@ -149,25 +149,44 @@ def test_a_clip_that_cannot_be_decoded_is_named(tmp_path, clip, make_clip):
         measure(make_clip(tmp_path / "text.mp4", "text"), clip, WHOLE, Goal())
 
 
-@pytest.mark.parametrize("metric, name", [("vmaf", "scores.json"), ("xpsnr", "xpsnr.log")])
-@pytest.mark.parametrize("harm", [lambda notes: notes.write_bytes(notes.read_bytes()[:200]),
-                                  lambda notes: notes.unlink()])
-def test_scores_that_found_no_room_are_told(tmp_path, clip, monkeypatch, metric, name, harm):
-    def compare(distorted, reference, folder, *settings):
-        codec.compare(distorted, reference, folder, *settings)
-        harm(folder / name)
-
-    monkeypatch.setattr(quality, "compare", compare)
+@pytest.mark.parametrize("metric, name", [("vmaf", "scores.json"), ("xpsnr", "scores.log"),
+                                          ("xpsnr", "psnr.log")])
+@pytest.mark.parametrize("harm", ["truncate -s 200", "rm"])
+def test_scores_that_found_no_room_are_told(tmp_path, clip, stand_in, metric, name, harm):
+    stand_in(f'"$FFMPEG" "$@" || exit; if [ -f {name} ]; then {harm} {name}; fi')
     with pytest.raises(StudyError, match="scores cannot be read .maybe the disk is full") as raised:
-        measure(clip, clip, WHOLE, Goal(METRICS[metric].target, metric), tmp_path)
-    assert str(tmp_path) in str(raised.value) and not list(tmp_path.iterdir())
+        measure(clip, clip, WHOLE, Goal(METRICS[metric].target, metric), tmp_path / "new")
+    assert str(tmp_path) in str(raised.value) and not list((tmp_path / "new").iterdir())
 
 
-def test_notes_lie_where_they_are_told_to_and_go(tmp_path, clip, monkeypatch):
-    seen = []
-    monkeypatch.setattr(quality, "compare", lambda *told: (seen.append(told[2]),
-                                                           codec.compare(*told)))
+def test_notes_lie_where_they_are_told_to_and_go(tmp_path, clip, stand_in):
+    stand_in(f'pwd >> {tmp_path / "seen"}; exec "$FFMPEG" "$@"')
     measure(clip, clip, WHOLE, Goal())
     measure(clip, clip, WHOLE, Goal(), tmp_path / "new")
-    assert [folder.parent for folder in seen] == [clip.parent, tmp_path / "new"]
-    assert not any(folder.exists() for folder in seen)
+    seen = [Path(line) for line in (tmp_path / "seen").read_text().splitlines()]
+    assert {clip.parent, tmp_path / "new"} <= {folder.parent for folder in seen}
+    assert not any(folder.exists() for folder in seen if ".aside-" in folder.name)
+
+
+@pytest.mark.parametrize("size", [(160, 120), (1280, 720)])
+def test_ssim_without_libvmaf_is_nearly_the_same(tmp_path, make_clip, ffmpeg_without, size):
+    clip = make_clip(tmp_path / "clip.mp4", frames=6, size=size)
+    parts, goal = [slice(0, 6)], Goal(METRICS["ssim"].target, "ssim")
+    for crf in (20, 40):
+        encode(clip, tmp_path / f"{crf}.mp4", "h264", (crf,))
+    usual = [measure(tmp_path / f"{crf}.mp4", clip, parts, goal) for crf in (20, 40)]
+    ffmpeg_without("libvmaf")
+    for crf, was in zip((20, 40), usual, strict=True):
+        now = measure(tmp_path / f"{crf}.mp4", clip, parts, goal)
+        assert now.worst == pytest.approx(was.worst, abs=0.015) and now.chroma == was.chroma
+    assert filters_of("ssim") == ("ssim", "psnr")
+
+
+def test_xpsnr_needs_no_libvmaf_and_vmaf_does(tmp_path, clip, ffmpeg_without):
+    encode(clip, tmp_path / "made.mp4", "h264", (30,))
+    goal = Goal(METRICS["xpsnr"].target, "xpsnr")
+    usual = measure(tmp_path / "made.mp4", clip, WHOLE, goal)
+    ffmpeg_without("libvmaf")
+    assert measure(tmp_path / "made.mp4", clip, WHOLE, goal) == usual
+    with pytest.raises(StudyError, match="this FFmpeg has no libvmaf; use --metric ssim"):
+        measure(tmp_path / "made.mp4", clip, WHOLE, Goal())

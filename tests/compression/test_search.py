@@ -1,17 +1,21 @@
 """The search ends in few encodes, as near to the target as the grid allows, and never below."""
 
+from dataclasses import replace
 from math import exp, inf
 from random import Random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leanclips.compression.search import (FIRST_OF_SET, GAINS, HALVING, HIGHEST, LOWEST, MOST_TRIALS,
-                                          SPREAD, Guess, Scale, Trial, best, next_crf,
-                                          next_crf_for_bytes, search)
+from leanclips.compression.ffmpeg import CODECS
+from leanclips.compression.inspect import Looks
+from leanclips.compression.search import (BELOW_SOURCE, GAINS, HALVING, HIGHEST, LOWEST,
+                                          MOST_TRIALS, QP_ABOVE_CRF, SPREAD, USUAL_CRF, Guess,
+                                          Solved, Trial, best, features, guess, next_crf,
+                                          next_crf_for_bytes, search, solved)
 
-SCALE = Scale()
 GRID = [n / 10 for n in range(round(LOWEST * 10), round(HIGHEST * 10) + 1)]
 TOLERANCE = 0.6  # half a point of VMAF at 93
 NEVER = 1e12  # no encode is too large to go on
@@ -23,7 +27,7 @@ def found(headroom, guess=25.0, slope=-1.0, most=NEVER, tolerance=TOLERANCE, gai
     """The trials of a search on one window's curve, at sizes that halve every 6 CRF."""
     return search(lambda crfs: Trial(crfs, round(1e6 * 2 ** (-crfs[0] / 6)),
                                      (headroom(crfs[0]),)),
-                  1, tolerance, Guess(guess, slope, gains), SCALE, most)
+                  1, Guess(guess, tolerance, slope=slope, gains=gains), most)
 
 
 @st.composite
@@ -114,7 +118,7 @@ def test_a_good_guess_and_slope_save_encodes():
 
 @pytest.mark.parametrize("room, size, tries", [(-5, 100, 1), (-0.2, 97, 1), (0.3, 99, 1)])
 def test_gives_up_as_soon_as_it_is_hopeless(room, size, tries):
-    trials = search(lambda crfs: Trial(crfs, size, (room,)), 1, TOLERANCE, Guess(25), SCALE, 95)
+    trials = search(lambda crfs: Trial(crfs, size, (room,)), 1, Guess(25, TOLERANCE), 95)
     assert len(trials) == tries
 
 
@@ -132,8 +136,8 @@ def sized(target_share):
 
 @given(st.floats(0.97, 3), st.floats(15, 30))
 def test_a_clip_that_cannot_gain_is_known_after_one_encode(share, guess):
-    known = Guess(guess, gains=(1, 0, 0), relied_to=20.5)
-    trials = search(sized(share), 1, TOLERANCE, known, SCALE, 0.95e5)
+    known = Guess(guess, TOLERANCE, gains=(1, 0, 0), relied_to=20.5)
+    trials = search(sized(share), 1, known, 0.95e5)
     # An encode above the target may have more to gain than foreseen.
     above = max(20 - trials[0].crfs[0], 0)
     assert len(trials) == 1 or above > 0 and trials[0].bytes < 0.95e5 * 2 ** (1.5 * above / 5.5)
@@ -141,7 +145,7 @@ def test_a_clip_that_cannot_gain_is_known_after_one_encode(share, guess):
 
 @given(st.floats(0.1, 0.92), guesses)
 def test_a_clip_that_gains_is_not_given_up(share, guess):
-    trials = search(sized(share), 1, TOLERANCE, Guess(guess, gains=(1, 0, 0)), SCALE, 0.95e5)
+    trials = search(sized(share), 1, Guess(guess, TOLERANCE, gains=(1, 0, 0)), 0.95e5)
     assert best(trials).bytes <= 0.95e5
 
 
@@ -153,7 +157,7 @@ def test_a_far_forecast_is_relied_on_up_to_a_crf_only(relied_to, given_up):
     """
     trials = search(lambda crfs: Trial(crfs, round(4e4 * 2 ** ((25 - crfs[0]) / 5.5)),
                                        (8 / 3 * (22 - crfs[0]),)),
-                    1, TOLERANCE, Guess(25, gains=(1, 0, 0), relied_to=relied_to), SCALE, 0.95e5)
+                    1, Guess(25, TOLERANCE, gains=(1, 0, 0), relied_to=relied_to), 0.95e5)
     assert len(trials) == 1 if given_up else best(trials).bytes <= 0.95e5
 
 
@@ -161,22 +165,22 @@ def test_a_secant_that_swings_too_low_gives_nothing_up():
     """Down from CRF 18.5 a clip's score may stay where it is before it rises."""
     trials = search(lambda crfs: Trial(crfs, round(7e4 * 2 ** ((18.5 - crfs[0]) / 5.5)),
                                        (-0.5 if crfs[0] > 17.2 else 17.4 - crfs[0],)),
-                    1, TOLERANCE, Guess(18.5), SCALE, 0.95e5)
+                    1, Guess(18.5, TOLERANCE), 0.95e5)
     assert trials[1].worst == -0.5 and best(trials).bytes <= 0.95e5
 
 
 def test_between_neighbours_of_the_grid_there_is_nothing_left_to_try():
-    assert next_crf([(30.1, -0.1), (30.0, 1.0)], TOLERANCE, -1, SCALE) == 30.0
-    assert next_crf([(HIGHEST, 9.0)], TOLERANCE, -1, SCALE) == HIGHEST
-    assert next_crf([(LOWEST, -9.0)], TOLERANCE, -1, SCALE) == LOWEST
+    known = Guess(30, TOLERANCE)
+    assert next_crf([(30.1, -0.1), (30.0, 1.0)], known) == 30.0
+    assert next_crf([(HIGHEST, 9.0)], known) == HIGHEST
+    assert next_crf([(LOWEST, -9.0)], known) == LOWEST
 
 
 @given(clip_curves(), st.integers(-4, 4))
 def test_a_coarse_scale_ends_at_its_best_step(headroom, guess):
-    coarse = Scale(1, 63, 1)
     trials = search(lambda crfs: Trial(crfs, round(1e9 * 2 ** (-crfs[0] / 6)),
-                                       (headroom(min(crfs[0], 54)),)), 1, TOLERANCE,
-                    Guess(30 + guess), coarse, NEVER)
+                                       (headroom(min(crfs[0], 54)),)), 1,
+                    Guess(30 + guess, TOLERANCE, CODECS["av1"]), NEVER)
     assert all(trial.crfs[0] == round(trial.crfs[0]) for trial in trials)
     chosen = best(trials)
     assert headroom(54) >= 0 or chosen.worst <= TOLERANCE or headroom(chosen.crfs[0] + 1) < 0
@@ -208,7 +212,7 @@ def zoned(targets, slopes, leak=0.0, guess=25.0, chance=None):
             headroom.append(slopes[n] * (targets[n] - felt) + (chance() if chance else 0))
         return Trial(crfs, round(sum(1e6 * 2 ** (-crf / 6) for crf in crfs)), tuple(headroom))
 
-    return search(encode, count, TOLERANCE, Guess(guess), SCALE, NEVER)
+    return search(encode, count, Guess(guess, TOLERANCE), NEVER)
 
 
 @given(windows(), st.floats(18, 32))
@@ -266,7 +270,7 @@ def test_the_bytes_of_a_set_are_met_within_a_percent_in_few_sets(start, steep, f
         assert LOWEST <= crf <= HIGHEST
         tried.append((crf, total(crf)))
         assert len(tried) <= 6
-    assert tried[0][0] == FIRST_OF_SET
+    assert tried[0][0] == USUAL_CRF
 
 
 def test_a_set_that_cannot_be_met_stays_on_the_scale():
@@ -275,3 +279,89 @@ def test_a_set_that_cannot_be_met_stays_on_the_scale():
         crf = next_crf_for_bytes(tried, 10**9)
         assert LOWEST <= crf <= HIGHEST
         tried.append((crf, 1000))
+
+
+# Where to begin.
+
+FIRST = 25.0
+CODEC = replace(CODECS["h264"], first=FIRST)
+
+
+def looks(qp=12.0, bits=0.5, motion=5.0):
+    return Looks(qp, bits, motion, 6.0, 2.0, 50.0)
+
+
+def clips(count, seed=0):
+    """Clips whose CRF follows their bits per pixel and quantizer, with noise of half a CRF."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(count):
+        clip = looks(rng.uniform(10, 14), 2 ** rng.uniform(-3, 1), rng.uniform(1, 9))
+        crf = 20 + 0.4 * (clip.qp - 12) - 2 * np.log2(clip.bits) + rng.normal(0, 0.5)
+        begun = crf + rng.normal(0, 3)
+        found.append((clip, Solved(features(clip), crf, -1.5 + rng.normal(0, 0.1),
+                                   (begun, 1.5 * (crf - begun) + TOLERANCE / 2))))
+    return found
+
+
+def done(count):
+    return [clip for _, clip in clips(count)]
+
+
+def test_nothing_known_begins_at_the_first_crf():
+    found = guess(looks(), [], CODEC, TOLERANCE)
+    assert found.crf == FIRST and found.gains == GAINS
+
+
+@pytest.mark.parametrize("count, beyond", [(0, False), (7, False), (8, True), (30, True)])
+def test_few_clips_teach_no_forecast_beyond_the_sources_own_quantizer(count, beyond):
+    for qp in (14.0, 31.5):
+        found = guess(looks(qp), done(count), CODEC, TOLERANCE)
+        assert found.relied_to == (inf if beyond else qp - QP_ABOVE_CRF)
+    assert guess(replace(looks(), qp=None), done(count), CODEC, TOLERANCE).relied_to == (
+        inf if beyond else -inf)
+
+
+@pytest.mark.parametrize("count, most", [(20, 1.2), (100, 0.7)])
+def test_it_learns_level_looks_slope_and_steps(count, most):
+    errors = [guess(clip, done(count), CODEC, TOLERANCE).crf - true.crf
+              for clip, true in clips(50, seed=1)]
+    assert np.sqrt(np.mean(np.square(errors))) < most
+    found = guess(looks(), done(count), CODEC, TOLERANCE)
+    assert found.slope == pytest.approx(-1.5, abs=0.15)
+    for room in (-4, 2, 5):
+        assert found.step(20, room) - 20 == pytest.approx(
+            (room - TOLERANCE / 2) / 1.5, abs=0.5)
+
+
+@given(st.floats(1, 51), st.floats(0.001, 10), st.integers(0, 40))
+def test_the_guess_is_never_far_below_the_sources_own_quantizer(qp, bits, count):
+    assert guess(looks(qp, bits), done(count), CODEC, TOLERANCE).crf >= qp - BELOW_SOURCE
+
+
+def test_one_odd_clip_moves_it_little():
+    before = guess(looks(), done(30), CODEC, TOLERANCE).crf
+    odd = Solved(features(looks()), 45, -1, (20.0, 3.0))
+    assert abs(guess(looks(), [*done(30), odd], CODEC, TOLERANCE).crf - before) < 3
+
+
+def test_the_uniform_crf_of_zones_is_that_of_the_neediest_window():
+    trials = [Trial((25.0, 25.0), 100, (2.0, -4.0)), Trial((27.0, 21.0), 90, (0.3, 0.3))]
+    found = solved(looks(), trials, TOLERANCE, "h264")
+    assert found.crf == pytest.approx(21) and found.slope == pytest.approx(-0.96, abs=0.13)
+    assert found.first == (25.0, -4.0) and solved(looks(), [], TOLERANCE, "h264") is None
+
+
+def test_a_clip_that_never_came_near_its_target_teaches_nothing():
+    assert solved(looks(), [Trial((51.0,), 100, (20.0,))], TOLERANCE, "h264") is None
+
+
+@given(st.floats(0, 60), st.floats(1e-4, 50), st.integers(1, 40))
+def test_the_guess_stays_among_what_was_seen(qp, bits, count):
+    seen = [clip.crf for clip in done(count)] + [FIRST]
+    found = guess(looks(qp, bits), done(count), CODEC, TOLERANCE).crf
+    assert min(seen) <= found <= max(*seen, qp - BELOW_SOURCE)
+
+
+def test_a_source_without_quantizers_is_a_source_too():
+    assert guess(looks(None), done(10), CODEC, TOLERANCE).crf < 40

@@ -11,8 +11,10 @@ import time
 import pandas as pd
 import pytest
 
-from leanclips.compression import tree
-from leanclips.compression.contract import broken, facts
+from leanclips import cli
+from leanclips.compression import tree as module
+from leanclips.compression.contract import broken
+from leanclips.compression.inspect import inspect
 from leanclips.compression.quality import Goal
 from leanclips.compression.tree import optimize_tree
 from leanclips.errors import StudyError
@@ -121,7 +123,8 @@ def test_what_is_re_encoded_keeps_the_contract_and_its_target(torture, optimized
             "open-gop.mp4", "subtitled.mkv", "film.mp4", "ntsc.mp4",
             "with space & ünïcode '‘“.mp4"} <= set(done.index)
     for name, row in done.iterrows():
-        assert broken(facts(torture / name), facts(optimized[0] / row["delivered"]), "h264") == []
+        made = inspect(optimized[0] / row["delivered"])
+        assert broken(inspect(torture / name), made, "h264") == []
         assert row["quality"] >= 80 and row["bytes_out"] <= 0.95 * row["bytes_in"]
     assert not set(table["reason"]) & {"contract-broken"}
 
@@ -362,7 +365,7 @@ def test_a_full_disk_is_one_sentence_and_the_rest_goes_on_later(small, tmp_path)
         assert "disk is full" in last or "No space left" in last
         for path in out.rglob("*.mp4"):
             if ".aside" not in str(path.parent):
-                assert facts(path).codec == "h264"  # whole, or not there
+                assert inspect(path).codec == "h264"  # whole, or not there
         assert not list(out.rglob(".aside-*"))
         subprocess.run(["mount", "-o", "remount,size=100M", out], check=True)
         assert optimize_tree(small, out, Goal(90), 1).files == 3
@@ -373,7 +376,7 @@ def test_a_full_disk_is_one_sentence_and_the_rest_goes_on_later(small, tmp_path)
 
 def test_a_stopped_run_leaves_no_report_of_the_one_before(small, tmp_path, monkeypatch):
     optimize_tree(small, tmp_path / "out", GOAL, 1)
-    monkeypatch.setattr(tree, "make_all", lambda *told: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(module, "make_all", lambda *told: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         optimize_tree(small, tmp_path / "out", Goal(60), 1)
     assert set(contents(tmp_path / "out")) == {"0.mp4", "1.mp4", "2.mp4"}
@@ -411,18 +414,25 @@ def test_a_stopped_run_goes_on_and_ends_in_the_same_bytes(small, tmp_path, how):
     assert not list(out.rglob(".aside-*"))
 
 
-def test_drift_is_a_column_and_a_gate(small, tmp_path):
-    from leanclips.recognition.drift import FeatureDrift
-    from leanclips.study import Backbone, Sampling
+class Shrinkage:
+    """A stand-in for the drift of a network's features, which grows with the CRF too."""
 
-    network = FeatureDrift(Backbone(name="efficientnet-lite0", size=64), Sampling(frames=4))
-    optimize_tree(small, tmp_path / "free", GOAL, 1, drift=network)
+    fingerprint = "share of the bytes that are gone"
+
+    def __call__(self, source, made):
+        return 1 - made.stat().st_size / source.stat().st_size
+
+
+def test_drift_is_a_column_and_a_gate(small, tmp_path):
+    optimize_tree(small, tmp_path / "free", GOAL, 1, drift=Shrinkage())
     free = report(tmp_path / "free")["drift"]
     assert (free > 0).all()
-    gate = float(free.max()) / 2
-    optimize_tree(small, tmp_path / "gated", Goal(80, drift=gate), 1, drift=network)
-    gated = report(tmp_path / "gated")
-    assert (gated["drift"].dropna() <= gate).all() and len(gated["drift"].dropna())
+    gate = float(free.max()) * 0.9
+    optimize_tree(small, tmp_path / "gated", Goal(80, drift=gate), 1, drift=Shrinkage())
+    gated = report(tmp_path / "gated")["drift"].dropna()
+    assert (gated <= gate).all() and len(gated)
+    written = json.loads((tmp_path / "free" / "report.json").read_text())
+    assert written["features"] == Shrinkage.fingerprint and "torch" in written["versions"]
 
 
 def test_real_clips_of_another_codec_become_h264_with_their_times(tmp_path, jhmdb_clips):
@@ -431,8 +441,90 @@ def test_real_clips_of_another_codec_become_h264_with_their_times(tmp_path, jhmd
         shutil.copyfile(clip, tmp_path / "in" / clip.name)
     optimize_tree(tmp_path / "in", tmp_path / "out", Goal(90), 2)
     for name, row in report(tmp_path / "out").iterrows():
-        made = facts(tmp_path / "out" / row["delivered"])
+        made = inspect(tmp_path / "out" / row["delivered"])
         assert row["reason"] in ("optimized", "no-gain")
         if row["reason"] == "optimized":
             assert row["detail"] == "mpeg4 to h264" and row["delivered"].endswith(".mp4")
-            assert broken(facts(tmp_path / "in" / name), made, "h264") == []
+            assert broken(inspect(tmp_path / "in" / name), made, "h264") == []
+
+
+# FFmpegs that lack something.
+
+@pytest.mark.parametrize("missing, options, said", [
+    ("libsvtav1", ["--codec", "av1"], "no libsvtav1; use another --codec, or set"),
+    ("libx265", ["--codec", "hevc"], "no libx265; use another --codec, or set"),
+    ("libx264", [], "no libx264; set IMAGEIO_FFMPEG_EXE"),
+    ("libvmaf", [], "no libvmaf; use --metric ssim"),
+    ("xpsnr", ["--metric", "xpsnr"], "no xpsnr; set IMAGEIO_FFMPEG_EXE")])
+def test_a_missing_encoder_or_filter_is_one_sentence_before_any_work(
+        small, tmp_path, ffmpeg_without, monkeypatch, capsys, missing, options, said):
+    exe = ffmpeg_without(missing)
+    monkeypatch.setattr(sys, "argv", command(small, tmp_path / "out", *options)[2:])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    shown = capsys.readouterr()
+    assert end.value.code == 2 and shown.out == "" and shown.err.count("\n") == 1
+    assert shown.err.startswith(f"leanclips: {exe}: this FFmpeg has {said}")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_ffmpeg_that_cannot_run_is_one_sentence(small, tmp_path, stand_in):
+    exe = stand_in("exit 1")
+    with pytest.raises(StudyError, match=f"{exe}: FFmpeg cannot run .*; reinstall imageio-ffmpeg"):
+        optimize_tree(small, tmp_path / "out", GOAL, 1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_not_needed_is_not_asked_for(small, tmp_path, ffmpeg_without):
+    clip, others = small / "1.mp4", ("libopenh264", "libx265", "libsvtav1", "xpsnr")
+    usual = optimize_tree(clip, tmp_path / "usual", GOAL, 1)
+    ffmpeg_without(*others, "ssim")
+    assert optimize_tree(clip, tmp_path / "out", GOAL, 1).bytes_out == usual.bytes_out
+    ffmpeg_without(*others, "libvmaf")
+    summary = optimize_tree(clip, tmp_path / "ssim", Goal(0.8, "ssim"), 1)
+    assert summary.reasons.keys() <= {"optimized", "above-tolerance"}
+    written = json.loads((tmp_path / "ssim" / "report.json").read_text())
+    assert written["versions"]["filters"] == "ssim, psnr"
+
+
+def test_a_clip_of_a_format_whose_encoder_is_missing_is_kept(small, tmp_path, ffmpeg,
+                                                             ffmpeg_without):
+    ffmpeg("-i", small / "1.mp4", "-c:v", "libx265", "-crf", 10, "-x265-params", "log-level=none",
+           small / "new.mp4")
+    ffmpeg_without("libx265")
+    optimize_tree(small, tmp_path / "out", GOAL, 1)
+    rows = report(tmp_path / "out")
+    assert rows.loc["new.mp4", "reason"] == "unsupported"
+    assert rows.loc["new.mp4", "detail"] == "this FFmpeg has no libx265"
+    assert set(rows.drop("new.mp4")["reason"]) <= {"optimized", "above-tolerance"}
+
+
+def test_the_ssim_of_another_filter_is_another_result(small, tmp_path, ffmpeg_without):
+    made, goal = tmp_path / "out" / "1.mp4", Goal(0.8, "ssim")
+    optimize_tree(small / "1.mp4", tmp_path / "out", goal, 1)
+    before = made.stat().st_mtime_ns
+    ffmpeg_without("libvmaf")
+    optimize_tree(small / "1.mp4", tmp_path / "out", goal, 1)
+    assert made.stat().st_mtime_ns != before
+
+
+WITHOUT_TORCH = """
+import sys
+for name in ("torch", "torchvision", "IPython", "jupyter_client", "papermill", "snakemake",
+             "seaborn", "matplotlib", "sklearn", "scipy", "safetensors", "ipywidgets"):
+    sys.modules[name] = None
+from leanclips import cli
+sys.argv[1:] = ["optimize", *sys.argv[1:]]
+cli.main()
+"""
+
+
+def test_it_works_without_torch_jupyter_or_snakemake(small, tmp_path):
+    run = [sys.executable, "-c", WITHOUT_TORCH]
+    done = subprocess.run([*run, small / "1.mp4", tmp_path / "out", "--target", "80"],
+                          capture_output=True, text=True)
+    assert done.returncode == 0 and "1 file (" in done.stdout, done.stderr
+    done = subprocess.run([*run, small, tmp_path / "out", "--drift"], capture_output=True,
+                          text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "--drift: needs torch" in done.stderr

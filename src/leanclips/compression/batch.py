@@ -1,24 +1,27 @@
-"""Many clips, each made once: resumable file by file, each learning from those before.
+"""Many clips, each made once and learning from those before.
 
-Each delivered clip has a record (JSON) with the key of everything that determined it, but for
-where its search began; a clip whose record and bytes still fit is not made again.
+A delivered clip's record (JSON) has the key of everything that determined it, except where its
+search began. A clip whose record and bytes match is not made again.
 """
 
 import json
 import random
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from leanclips.clips import Roi
-from leanclips.compression.codec import ffmpeg, ffmpeg_version
 from leanclips.compression.crop import crop
-from leanclips.compression.optimize import (Drift, Outcome, Reason, Sample, constant, external,
-                                            keep, optimize)
-from leanclips.compression.prior import Solved
-from leanclips.compression.probe import Probe, probe
+from leanclips.compression.ffmpeg import ffmpeg_version, filters_of, require
+from leanclips.compression.inspect import Probe, probe
+from leanclips.compression.optimize import (Drift, Outcome, Reason, constant, external, keep,
+                                            optimize, require_for)
 from leanclips.compression.quality import Goal, Quality
-from leanclips.errors import ClipError, StudyError
+from leanclips.compression.search import Solved
+from leanclips.errors import ClipError
 from leanclips.files import file_sha256, key, remove_asides, write_text
 from leanclips.workers import run_learning
 
@@ -26,12 +29,11 @@ RECIPE = 4  # raise it when a change in this package makes other bytes from the 
 
 
 @dataclass(frozen=True)
-class Task:
+class ClipJob:
     """One clip to make: the parent's bytes, `how` and `drift` determine the result.
 
-    `how` is ("crop", roi, frames), ("constant", crf), ("external", file), ("copy",) or
-    ("optimize", goal, codec). `lenient`: what cannot be read is delivered as it is; else it is
-    an error.
+    `how` is ("crop", roi, frames, encoder), ("constant", crf), ("external", file), ("copy",) or
+    ("optimize", goal, codec). A clip that cannot be read is an error, or kept if `lenient`.
     """
 
     parent: Path
@@ -44,18 +46,41 @@ class Task:
 
 @dataclass(frozen=True)
 class Made:
-    """A delivered clip. `facts` is None where it cannot be read as a video."""
+    """A delivered clip, of the parent `file`. `facts` is None where it is no readable video."""
 
+    file: str
+    key: str
     outcome: Outcome
     facts: Probe | None
     sha256_in: str
     sha256: str
 
+    def row(self, scored: bool) -> dict[str, object]:
+        """The clip's values in a report, by column; its quality only where it was `scored`."""
+        outcome, facts, quality = self.outcome, self.facts, self.outcome.quality
+        row = {"bytes_in": outcome.bytes_in, "bytes_out": outcome.bytes_out, "crf": outcome.crf,
+               "drift": outcome.drift, "encodes": len(outcome.tries), "detail": outcome.detail,
+               "reason": str(outcome.reason), "probes": "; ".join(map(str, outcome.tries)),
+               "sha256_in": self.sha256_in, "sha256": self.sha256}
+        if facts:
+            row |= {"seconds": round(facts.seconds, 4), "frames": facts.frames,
+                    "width": facts.width, "height": facts.height, "fps": round(facts.fps, 4)}
+        if scored:
+            row |= {"quality": quality.worst, "quality_mean": quality.mean,
+                    "chroma": quality.chroma, "windows": len(quality.windows)}
+        return row
 
-def make_all(tasks: Sequence[Task], jobs: int, what: str) -> list[Made]:
-    """Make every clip that is not made already, in order. `what` names the work in progress."""
-    ffmpeg()  # a missing codec is one clear message here, not one from every worker
-    remove_asides(path.parent for task in tasks for path in (task.destination, task.record))
+
+def make_all(clip_jobs: Sequence[ClipJob], jobs: int, what: str) -> list[Made]:
+    """Make every clip that is not made already, in order. `what` names the work in progress.
+    StudyError, before any work, where FFmpeg lacks what these jobs need.
+    """
+    for kind, *settings in {job.how[0]: job.how for job in clip_jobs}.values():
+        if kind == "external":
+            require(*filters_of(Goal().metric))
+        elif kind in ("optimize", "constant"):
+            require_for(*(settings if kind == "optimize" else (Goal(), "h264")))
+    remove_asides(path.parent for job in clip_jobs for path in (job.destination, job.record))
     saved = [0, 0]
 
     def note(made: Made) -> str:
@@ -63,118 +88,71 @@ def make_all(tasks: Sequence[Task], jobs: int, what: str) -> list[Made]:
         saved[1] += made.outcome.bytes_in
         return f"{saved[0] / 1e6:.1f} MB ({saved[0] / max(saved[1], 1):.0%}) saved"
 
-    # In no order: neighbours in a table are alike, and every part of a set has to learn from all.
-    order = random.Random(len(tasks)).sample(range(len(tasks)), len(tasks))
-    made = run_learning(make, [tasks[n] for n in order], jobs, what,
+    # In random order: neighbours in a table are alike, and each clip should learn from all kinds.
+    order = random.Random(len(clip_jobs)).sample(range(len(clip_jobs)), len(clip_jobs))
+    made = run_learning(make, [clip_jobs[n] for n in order], jobs, what,
                         lambda made: made.outcome.solved,
-                        note if any(task.how[0] == "optimize" for task in tasks) else None)
+                        note if any(job.how[0] == "optimize" for job in clip_jobs) else None)
     return [one for _, one in sorted(zip(order, made, strict=True), key=lambda pair: pair[0])]
 
 
-def make(task: Task, known: Sequence[Solved | None] = ()) -> Made:
-    """Make one clip, or find it made already."""
-    sha256_in = file_sha256(task.parent)
-    wanted = key(RECIPE, task.destination.name, [_told(part) for part in task.how],
-                 task.drift and task.drift.fingerprint, sha256_in, ffmpeg_version())
-    record = _read(task.record)
-    if (made := _made_before(task, record, wanted)) is not None:
-        return made
-    outcome = _outcome(task, [clip for clip in known if clip is not None])
-    made = Made(outcome, None if task.how[0] == "copy" else _facts(outcome.path, task.lenient),
-                sha256_in, file_sha256(outcome.path))
-    _remove_former(task, record, outcome.path)
-    write_text(task.record, json.dumps(
-        {"file": task.parent.name, "key": wanted} | asdict(made)
-        | {"outcome": asdict(outcome) | {"path": outcome.path.name}}, indent=1))
+def make(job: ClipJob, known: Sequence[Solved | None] = ()) -> Made:
+    """Make one clip, unless its record and its bytes show that it is made already."""
+    sha256_in = file_sha256(job.parent)
+    wanted = key(RECIPE, job.destination.name, [_told(part) for part in job.how],
+                 job.drift and job.drift.fingerprint, sha256_in, ffmpeg_version())
+    before = _before(job)
+    if before is not None and before.key == wanted:
+        return before
+    outcome = _outcome(job, [clip for clip in known if clip is not None])
+    facts = None
+    if job.how[0] != "copy":
+        with suppress(ClipError) if job.lenient else nullcontext():
+            facts = probe(outcome.path, least=1)
+    made = Made(job.parent.name, wanted, outcome, facts, sha256_in, file_sha256(outcome.path))
+    if before is not None and before.outcome.path != outcome.path:  # it had another suffix
+        before.outcome.path.unlink()
+    write_text(job.record, json.dumps(asdict(made), indent=1, default=lambda path: path.name))
     return made
 
 
+def _before(job: ClipJob) -> Made | None:
+    """The result of an earlier run, if its file is as it was made."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        record = json.loads(job.record.read_text())
+        record["outcome"]["path"] = path = job.destination.with_name(record["outcome"]["path"])
+        made = TypeAdapter(Made).validate_python(record)
+        return made if file_sha256(path) == made.sha256 else None
+    return None
+
+
 def _told(part: object) -> object:
-    """A part of `how` as it determines the result: another tool's file by its content."""
+    """A part of `how` in the key: another tool's file by its content, a goal with its filters."""
     if isinstance(part, Path):
         return file_sha256(part)
+    if isinstance(part, Goal) and part.metric == "ssim" and filters_of("ssim") != ("libvmaf",):
+        return asdict(part) | {"filters": filters_of("ssim")}
     return asdict(part) if isinstance(part, Goal | Roi) else part
 
 
-def _read(record: Path) -> object:
-    """What an earlier run noted of the clip; None where there is nothing to be read."""
-    try:
-        return json.loads(record.read_text())
-    except (OSError, ValueError):
-        return None
-
-
-def _remove_former(task: Task, record: object, path: Path) -> None:
-    """An earlier result of this clip may have had another suffix."""
-    try:
-        former = task.destination.with_name(record["outcome"]["path"])
-        if former != path and file_sha256(former) == record["sha256"]:
-            former.unlink()
-    except (OSError, ValueError, KeyError, TypeError):
-        return
-
-
-def _made_before(task: Task, record: object, wanted: str) -> Made | None:
-    try:
-        path = task.destination.with_name(record["outcome"]["path"])
-        if record["key"] != wanted or file_sha256(path) != record["sha256"]:
-            return None
-        return Made(_restored(record["outcome"], path),
-                    record["facts"] and Probe(**record["facts"]), record["sha256_in"],
-                    record["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _restored(outcome: dict, path: Path) -> Outcome:
-    """An Outcome from its JSON, in which tuples have become lists."""
-    lists = {name: tuple(outcome[name]) for name in ("crfs", "starts")}
-    quality = outcome["quality"] | {name: tuple(outcome["quality"][name])
-                                    for name in ("windows", "headroom")}
-    tries = tuple(Sample(**sample | {"crfs": tuple(sample["crfs"])})
-                  for sample in outcome["tries"])
-    return Outcome(**outcome | lists | {
-        "path": path, "quality": Quality(**quality), "reason": Reason(outcome["reason"]),
-        "tries": tries, "solved": outcome["solved"] and _solved(outcome["solved"])})
-
-
-def _solved(clip: dict) -> Solved:
-    return Solved(**clip | {name: tuple(clip[name]) for name in ("looks", "first")})
-
-
-def _facts(path: Path, lenient: bool) -> Probe | None:
-    try:
-        return probe(path, least=1)
-    except ClipError:
-        if lenient:
-            return None
-        raise
-
-
-def _outcome(task: Task, known: Sequence[Solved]) -> Outcome:
-    kind, *settings = task.how
+def _outcome(job: ClipJob, known: Sequence[Solved]) -> Outcome:
+    kind, *settings = job.how
     try:
         if kind == "crop":
-            return _cropped(task, *settings)
+            roi, frames, encoder = settings
+            crop(job.parent, roi, job.destination, frames, encoder)
+            return Outcome(job.destination, job.parent.stat().st_size,
+                           job.destination.stat().st_size, Quality(100.0, 100.0), Reason.CROP,
+                           detail=encoder)
         if kind == "constant":
-            return constant(task.parent, *settings, task.destination)
+            return constant(job.parent, *settings, job.destination)
         if kind == "external":
-            return external(task.parent, *settings, task.destination)
+            return external(job.parent, *settings, job.destination)
         if kind == "copy":
-            return keep(task.parent, task.destination, Reason.NOT_VIDEO)
-        return optimize(task.parent, settings[0], task.destination, settings[1], known,
-                        task.drift)
+            return keep(job.parent, job.destination, Reason.NOT_VIDEO)
+        goal, codec = settings
+        return optimize(job.parent, goal, job.destination, codec, known, job.drift)
     except ClipError as error:
-        if not task.lenient:
+        if not job.lenient:
             raise
-        return keep(task.parent, task.destination, Reason.UNREADABLE, error.what)
-
-
-def _cropped(task: Task, roi: Roi | None, frames: int | None) -> Outcome:
-    found = probe(task.parent).frames
-    if frames not in (None, found):
-        raise StudyError(f"the clip has {found} frames where clips.csv says {frames}",
-                         task.parent, "replace the clip or correct clips.csv")
-    crop(task.parent, roi, task.destination)
-    return Outcome(task.destination, task.parent.stat().st_size, task.destination.stat().st_size,
-                   Quality(100.0, 100.0), Reason.CROP)
+        return keep(job.parent, job.destination, Reason.UNREADABLE, error.what)

@@ -1,180 +1,57 @@
-"""What re-encoding has to leave as it was, read from the files themselves."""
+"""What re-encoding has to keep, and the container that keeps it."""
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import numpy as np
 
-from leanclips.compression.codec import CODECS
-from leanclips.compression.content import Content
-from leanclips.compression.probe import REPLACE, opened
-from leanclips.errors import ClipError
+from leanclips.compression.ffmpeg import CODECS
+from leanclips.compression.inspect import Inspection
 
-DEPTH = 8
 HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics of ITU-T H.273
 UNKNOWN = 2  # its code of "unspecified" for colours
+# Tracks that go into MP4; the others need Matroska.
+IN_MP4 = {"aac", "mp3", "ac3", "eac3", "alac", "flac", "opus", "mov_text"}
+KEPT_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv"}
+TAKEN = {".m4v": {"h264"}, ".mov": {"h264", "hevc"}}  # FFmpeg puts no other codec into these
 
 
-@dataclass(frozen=True)
-class Track:
-    """An audio or subtitle track: its packets' bytes, and when each begins, in seconds from the
-    first frame shown.
-    """
-
-    kind: str
-    codec: str
-    packets: str
-    times: tuple[float, ...]
-    tick: float
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a file holds beside the pictures. `times` are seconds from the first frame shown, as
-    are the starts of the `chapters`, each with its title.
-    """
-
-    codec: str
-    pixels: str
-    size: tuple[int, int]
-    aspect: float
-    rotation: int
-    colours: tuple[int, ...]
-    times: tuple[float, ...]
-    tick: float
-    tracks: tuple[Track, ...]
-    videos: int
-    others: tuple[str, ...]
-    depth: int
-    chapters: tuple[tuple[float, str], ...] = ()
-
-
-def facts(path: Path, content: Content | None = None) -> Facts:
-    """Read them, decoding the first frame only; the frames' times are those of `content`, if it
-    is given. ClipError where the file cannot be read.
-    """
-    with opened(path) as (container, video):
-        known = [stream for stream in container.streams
-                 if stream.type in ("audio", "subtitle") and stream.codec_context is not None]
-        kept = sorted(known, key=lambda stream: stream.type)  # as codec.encode maps them
-        pictures = [stream for stream in container.streams.video if _is_picture(stream)]
-        chapters = container.chapters()
-        others = tuple("a cover picture" if stream in pictures else
-                       f"{'an' if stream.type.startswith('a') else 'a'} {stream.type} track"
-                       for stream in container.streams
-                       if stream not in known and (stream.type != "video" or stream in pictures)
-                       and not _is_chapters(stream, len(chapters)))
-        if video.metadata.get("alpha_mode") == "1":  # WebM's, which decoders here leave out
-            others += ("an alpha channel",)
-        times = {stream.index: [] for stream in (video, *kept)}
-        digests = {stream.index: hashlib.sha256() for stream in kept}
-        frame = None
-        for packet in container.demux([video, *kept]):
-            index, data = packet.stream.index, bytes(packet)
-            if index == video.index and frame is None:
-                frame = next(iter(packet.decode()), None)
-            if not data or (index == video.index and packet.is_discard):
-                continue
-            if index in digests:
-                data = _payload(packet.stream.codec.canonical_name, data)
-                digests[index].update(data)
-            if data:
-                times[index].append(packet.pts if packet.pts is not None else packet.dts)
-        if frame is None:
-            raise ClipError("the clip holds no frame", path, REPLACE)
-        shown = _seconds(times[video.index], video)
-        start = min(shown, default=0.0)
-        context = video.codec_context
-        return Facts(
-            video.codec.canonical_name, frame.format.name, (frame.width, frame.height),
-            float(video.sample_aspect_ratio or 1) or 1.0, int(frame.rotation) % 360,
-            _colours(context),
-            tuple(sorted(t - start for t in shown)) if content is None else content.times,
-            float(video.time_base),
-            tuple(_track(stream, times[stream.index], digests[stream.index].hexdigest(), start)
-                  for stream in kept),
-            len(container.streams.video) - len(pictures), others,
-            max(part.bits for part in frame.format.components),
-            tuple((float(chapter["start"] * chapter["time_base"]) - start,
-                   chapter["metadata"].get("title", "")) for chapter in chapters))
-
-
-def _track(stream: av.stream.Stream, ticks: list[int | None], digest: str,
-           start: float) -> Track:
-    """PCM has no packets of its own: containers cut it as they like, so it has one time."""
-    codec = stream.codec.canonical_name
-    times = [t - start for t in _seconds(ticks, stream)]
-    return Track(stream.type, codec, digest,
-                 tuple(times[:1] if codec.startswith("pcm_") else times), float(stream.time_base))
-
-
-def _payload(codec: str, data: bytes) -> bytes:
-    """A packet less what containers add: the ADTS header of AAC, the empty end of mov_text."""
-    if codec == "aac" and len(data) > 7 and data[0] == 0xFF and data[1] & 0xF6 == 0xF0:
-        return data[7 if data[1] & 1 else 9:]
-    return b"" if codec == "mov_text" and data == b"\0\0" else data
-
-
-def _is_chapters(stream: av.stream.Stream, count: int) -> bool:
-    """Whether this is the track of text in which MP4 keeps its chapters: FFmpeg writes it anew."""
-    return stream.type == "data" and stream.name == "bin_data" and stream.frames == count > 0
-
-
-def _is_picture(stream: av.stream.Stream) -> bool:
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
-
-
-def _seconds(ticks: list[int | None], stream: av.stream.Stream) -> list[float]:
-    if None in ticks:  # No times at all (a raw stream): the stated rate is all there is.
-        return [n / float(getattr(stream, "average_rate", None) or 25) for n in range(len(ticks))]
-    return (np.array(ticks, dtype=np.int64) * float(stream.time_base)).tolist()
-
-
-def _colours(context: av.VideoCodecContext) -> tuple[int, ...]:
-    """Range (limited where unsaid), primaries, transfer and matrix."""
-    return (2 if context.color_range == 2 else 1, context.color_primaries, context.color_trc,
-            context.colorspace)
-
-
-def unsupported(source: Facts, interlaced: bool, codec: str) -> str | None:
+def unsupported(source: Inspection, codec: str) -> str | None:
     """Why leanclips cannot re-encode this file without losing something; None if it can."""
-    width, height = source.size
     if source.videos > 1:
         return "two video tracks"
     if source.others:
         return source.others[0]
-    if interlaced:
+    if source.interlaced:
         return "interlaced"
     if source.colours[2] in HDR:
         return f"HDR ({HDR[source.colours[2]]})"
-    if source.depth > DEPTH:
+    if source.depth > 8:
         return f"{source.depth}-bit"
     if source.pixels not in CODECS[codec].pixels:
         return f"pixel format {source.pixels}"
-    if width % 2 or height % 2:
-        return f"odd size {width}x{height}"
+    if source.width % 2 or source.height % 2:
+        return f"odd size {source.width}x{source.height}"
     return None
 
 
-def broken(source: Facts, made: Facts, codec: str) -> list[str]:
+def broken(source: Inspection, made: Inspection, codec: str) -> list[str]:
     """What `made` does not keep of `source`, in words; empty if the contract holds.
 
-    Times may differ by a tick of the coarser of both clocks, a millisecond at most: that is what
-    Matroska counts in.
+    Times may differ by a tick of the coarser clock, at most by a millisecond, Matroska's unit.
     """
     found = []
     if made.codec != codec:
         found.append(f"codec {made.codec}")
-    if len(made.times) != len(source.times):
-        found.append(f"{len(made.times)} frames instead of {len(source.times)}")
+    if made.frames != source.frames:
+        found.append(f"{made.frames} frames instead of {source.frames}")
     elif not _close(source.times, made.times, source.tick, made.tick):
         found.append("timestamps")
-    for what, name in (("pixels", "pixel format"), ("size", "size"), ("rotation", "rotation")):
-        if getattr(source, what) != getattr(made, what):
-            found.append(f"{name} {getattr(made, what)} instead of {getattr(source, what)}")
+    for name, was, now in (("pixel format", source.pixels, made.pixels),
+                           ("size", _size(source), _size(made)),
+                           ("rotation", source.rotation, made.rotation)):
+        if was != now:
+            found.append(f"{name} {now} instead of {was}")
     if abs(made.aspect / source.aspect - 1) > 1e-3:
         found.append(f"pixel aspect {made.aspect:g} instead of {source.aspect:g}")
     if any(was not in (now, UNKNOWN) for was, now in zip(source.colours, made.colours,
@@ -193,6 +70,37 @@ def broken(source: Facts, made: Facts, codec: str) -> list[str]:
     return found
 
 
+def _size(clip: Inspection) -> str:
+    """Width and height as they are stored, before rotation."""
+    size = clip.width, clip.height
+    return "{}x{}".format(*(size[::-1] if clip.rotation in (90, 270) else size))
+
+
 def _close(was: Sequence[float], now: Sequence[float], *ticks: float) -> bool:
     return len(was) == len(now) and bool(
         np.all(np.abs(np.subtract(was, now)) <= min(max(ticks), 1e-3) + 1e-6))
+
+
+def suffixes(source: Path, codec: str | None) -> tuple[str, ...]:
+    """The suffixes that a re-encoded file may have, best first. `codec` None stands for any."""
+    own = source.suffix.lower()
+    if own not in KEPT_SUFFIXES:
+        return ".mp4", ".mkv"
+    taken = TAKEN.get(own, set(CODECS))
+    return tuple(dict.fromkeys(source.suffix if name in taken else ".mp4"
+                               for name in ([codec] if codec else CODECS)))
+
+
+def suffix_for(path: Path, source: Inspection, codec: str) -> str:
+    """The suffix of a re-encoded file."""
+    first, *others = suffixes(path, codec)
+    return (others[0] if others and any(track.codec not in IN_MP4 for track in source.tracks)
+            else first)
+
+
+def delivered(source: Path, destination: Path, suffix: str) -> Path:
+    """`destination` with the suffix of the delivered file. After the source's whole name
+    (clip.avi.x) its own suffix is there already.
+    """
+    whole_name = destination.stem == source.name
+    return destination.with_suffix("" if whole_name and suffix == source.suffix else suffix)

@@ -1,6 +1,6 @@
 """The source variant: a square region of the original, as the case study made it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,12 +9,11 @@ import cv2
 import numpy as np
 
 from leanclips.clips import Roi
-from leanclips.compression.codec import write_openh264
-from leanclips.compression.probe import open_video, probe, timestamps
+from leanclips.compression.ffmpeg import crop_encoder, write_crop
+from leanclips.compression.inspect import inspect, open_video
 from leanclips.errors import StudyError
 from leanclips.files import written_aside
 
-JITTER_SECONDS = 0.002
 TIME_BASE = Fraction(1, 90_000)
 
 
@@ -31,48 +30,45 @@ def square(roi: Roi | None, width: int, height: int, where: Path) -> Roi:
 
 def cropped_frames(capture: cv2.VideoCapture, roi: Roi | None, where: Path) -> Iterator[np.ndarray]:
     """Frames (side, side, 3), BGR, in displayed orientation."""
-    while True:
-        ok, frame = capture.read()
-        if not ok:
-            return
+    while (frame := capture.read()[1]) is not None:
         box = square(roi, frame.shape[1], frame.shape[0], where)
-        yield np.ascontiguousarray(frame[box.y:box.y + box.side, box.x:box.x + box.side])
+        yield frame[box.y:box.y + box.side, box.x:box.x + box.side]
 
 
-def crop(original: Path, roi: Roi | None, destination: Path) -> None:
-    """Crop `original` with OpenCV and write it by OpenH264 at OpenCV's default rate.
+def crop(original: Path, roi: Roi | None, destination: Path, frames: int | None = None,
+         encoder: str | None = None) -> None:
+    """Crop `original` with OpenCV; `write_crop` encodes it.
 
-    Frame count, frame rate and timestamps stay; audio goes, as it does with OpenCV. StudyError
-    if the clip cannot be decoded whole.
+    Frame count, frame rate and timestamps stay; audio goes, as it does with OpenCV. StudyError if
+    the clip cannot be decoded whole or has another number of `frames`.
     """
-    facts = probe(original, whole=True)  # OpenCV paints over damage without a word
+    clip = inspect(original, least=2)  # OpenCV conceals damage silently
+    if frames not in (None, clip.frames):
+        raise StudyError(f"the clip has {clip.frames} frames where clips.csv says {frames}",
+                         original, "replace the clip or correct clips.csv")
     capture = cv2.VideoCapture(str(original.absolute()))
     try:
-        width, height = (round(capture.get(prop))
-                         for prop in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-        if not capture.isOpened() or width < 16 or height < 16:
+        if not capture.isOpened() or min(clip.width, clip.height) < 16:
             raise StudyError("OpenCV cannot decode the clip", original, "replace the clip")
-        side = square(roi, width, height, original).side
+        side = square(roi, clip.width, clip.height, original).side
         with written_aside(destination) as aside:
-            frames = cropped_frames(capture, roi, original)
-            count = write_openh264(frames, side, facts.fps, aside)
-            if count != facts.frames:
-                raise StudyError(f"only {count} of its {facts.frames} frames can be decoded",
+            count = write_crop(cropped_frames(capture, roi, original), side, clip.fps, aside,
+                               encoder or crop_encoder())
+            if count != clip.frames:
+                raise StudyError(f"only {count} of its {clip.frames} frames can be decoded",
                                  original, "the clip is damaged: replace it")
-            keep_timestamps(aside, timestamps(original), facts.fps)
+            keep_timestamps(aside, clip.times, clip.fps)
     finally:
         capture.release()
 
 
-def keep_timestamps(path: Path, seconds: np.ndarray, fps: float) -> None:
-    """Give the packets of `path` the timestamps `seconds` where they are not simply regular.
-
-    OpenH264 writes no B-frames, so packets come in display order.
+def keep_timestamps(path: Path, seconds: Sequence[float], fps: float) -> None:
+    """Give the packets of `path` the timestamps `seconds`, unless they are regular within 2 ms.
+    The crop's encoders write no B-frames, so packets come in display order.
     """
-    seconds = seconds - seconds[0]
-    if np.abs(seconds - np.arange(len(seconds)) / fps).max() < JITTER_SECONDS:
+    if np.abs(np.subtract(seconds, np.arange(len(seconds)) / fps)).max() < 0.002:
         return
-    ticks = np.round(seconds / float(TIME_BASE)).astype(int)
+    ticks = np.round(np.array(seconds) / float(TIME_BASE)).astype(int)
     gaps = np.diff(ticks, append=ticks[-1] + round(float(np.median(np.diff(ticks)))))
     options = {"fflags": "+bitexact", "movflags": "+faststart"}
     with (written_aside(path) as aside, open_video(path) as source,

@@ -10,15 +10,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Protocol
 
-from leanclips.compression.codec import CODECS, Setting, encode
-from leanclips.compression.containers import delivered, suffix_for
-from leanclips.compression.content import Content, examine
-from leanclips.compression.contract import Facts, broken, facts, unsupported
-from leanclips.compression.prior import Solved, guess, solved
-from leanclips.compression.probe import REPLACE
+from leanclips.compression.contract import broken, delivered, suffix_for, unsupported
+from leanclips.compression.ffmpeg import CODECS, encode, filters_of, has, require
+from leanclips.compression.inspect import Inspection, inspect
 from leanclips.compression.quality import (CHROMA_DB_PER_CRF, METRICS, Goal, Quality,
                                            measure, windows)
-from leanclips.compression.search import HIGHEST, MOST_TRIALS, Scale, Trial, best, search
+from leanclips.compression.search import (HIGHEST, MOST_TRIALS, Solved, Trial, best, guess, search,
+                                          solved)
 from leanclips.errors import ClipError, StudyError
 from leanclips.files import folder_aside, written_aside
 
@@ -28,19 +26,18 @@ DRIFT_PER_CRF = 0.11
 
 
 class Drift(Protocol):
-    """How far the features of a network move from one file's frames to another's.
+    """The mean cosine distance (0 to 2) of a network's features between two files' frames.
 
     `fingerprint` names the network and the frames it sees.
     """
 
     fingerprint: str
 
-    def __call__(self, source: Path, made: Path) -> float:
-        """The mean cosine distance of the features of the frames, 0 to 2."""
+    def __call__(self, source: Path, made: Path) -> float: ...
 
 
 class Reason(StrEnum):
-    """Why a delivered file is what it is."""
+    """Why a file was delivered as it is."""
 
     CROP = "crop"
     CONSTANT = "constant"
@@ -57,7 +54,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True)
 class Sample:
-    """An encode on the way: the CRF of each window, its bytes, its worst window's score."""
+    """One encode of a search: the CRF of each window, its bytes, its worst window's score."""
 
     crfs: tuple[float, ...]
     bytes: int
@@ -69,11 +66,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a clip: `path` is the delivered file, `tries` every encode on the way.
+    """The result for a clip: `path` is the delivered file, `tries` every encode of the search.
 
-    `quality` is that of the delivered bytes against the source clip, perfect for kept originals.
+    `quality` is that of the delivered file against the source clip, perfect for kept originals.
     `starts` are the first frames of its windows, `crfs` the CRF of each (one: the whole clip).
-    `detail` says more than `reason`, in words. `drift` is the cosine distance of its features.
+    `detail` adds to `reason`, in words. `drift` is the cosine distance of its features.
     """
 
     path: Path
@@ -96,114 +93,83 @@ class Outcome:
 
 def optimize(source: Path, goal: Goal, destination: Path, codec: str | None = None,
              done: Sequence[Solved] = (), drift: Drift | None = None) -> Outcome:
-    """Deliver `source` as small as a few encodes find it while every second holds `goal`.
+    """Deliver `source` as small as a few encodes get it while every second holds `goal`.
 
-    `codec` is a name of CODECS; by default the source's own, or H.264 where that is none of
-    them. `done` are clips like it; from those of its codec the search learns where to begin.
-    `drift(source, candidate)` measures how far the features of a network move; `goal.drift` makes
-    it a gate.
+    `codec` is a name of CODECS; by default the source's own, or H.264 if that is none of them.
+    From the finished clips in `done` of the same codec, the search learns where to begin.
+    `goal.drift` limits what `drift` measures, and needs it.
 
-    The file is delivered in the container of the source, or as MP4 (Matroska where MP4 cannot
-    hold its audio), with the suffix of that. The original bytes are delivered where re-encoding
-    saves less than 5 %, cannot hold the goal, or would lose something: `reason` says which.
-    Raises ClipError for a clip that cannot be decoded whole.
+    The file is delivered in the container of the source, or as MP4 (Matroska if MP4 cannot hold
+    its audio). The original bytes are delivered if re-encoding saves less than 5 %, cannot hold the
+    goal, or would lose something: `reason` says which. ClipError for a clip that cannot be decoded
+    whole, StudyError if FFmpeg lacks what the goal and codec need.
     """
-    content, was, parts = _known(source)
-    if goal.drift is not None and drift is None:
-        raise StudyError("there is no measure of the features' drift", source, "pass one")
+    require_for(goal, codec)
+    was = inspect(source)
+    parts = windows(was.times, was.cuts)
     codec = codec or (was.codec if was.codec in CODECS else "h264")
-    if why := unsupported(was, content.interlaced, codec):
-        return keep(source, destination, Reason.UNSUPPORTED, why)
+    kind, most = CODECS[codec], (1 - LEAST_SAVING) * source.stat().st_size
+    why = unsupported(was, codec)
+    if why or not has(kind.encoder):
+        return keep(source, destination, Reason.UNSUPPORTED,
+                    why or f"this FFmpeg has no {kind.encoder}")
+    starts = tuple(part.start for part in parts)
+    tries: list[_Try] = []
     with folder_aside(destination.parent) as folder:
-        path = folder / f"try{suffix_for(source, was, codec)}"
-        tries = _Tries(source, goal, codec, content, parts, path, drift)
+
+        def attempt(crfs: tuple[float, ...]) -> _Try:
+            path = folder / f"try-{len(tries)}{suffix_for(source, was, codec)}"
+            encode(source, path, codec, crfs, starts)
+            quality, moved = measure(path, source, parts, goal), None
+            headroom = quality.headroom if len(crfs) > 1 else (min(quality.headroom),)
+            if goal.drift is not None:
+                moved = drift(source, path)
+                headroom = tuple(min(room, _drift_room(goal.drift, moved)) for room in headroom)
+            tries.append(_Try(crfs, path.stat().st_size, headroom, path, quality, moved))
+            for one in tries:
+                if one is not best(tries):
+                    one.path.unlink(missing_ok=True)
+            return tries[-1]
+
         try:
-            trials = tries.search([clip for clip in done if clip.codec == codec])
-        except ClipError as error:  # it decodes, so it is the encoder or the container
+            search(attempt, len(parts) if kind.zones else 1,
+                   guess(was.looks, [clip for clip in done if clip.codec == codec], kind,
+                         goal.tolerance), most)
+        except ClipError as error:  # the clip decodes, so the encoder or the container fails
             return keep(source, destination, Reason.UNSUPPORTED, error.what)
-        learnt = solved(content, trials, goal.tolerance, codec)
-        chosen, most = best(trials), _most(source)
+        found = {"tries": tuple(Sample(one.crfs, one.bytes, one.quality.worst) for one in tries),
+                 "solved": solved(was.looks, tries, goal.tolerance, codec)}
+        chosen = best(tries)
         if chosen is None or chosen.bytes > most:
-            return keep(source, destination, *_why_kept(trials, CODECS[codec].lowest, most),
-                        tries=tries.samples(), learnt=learnt)
-        made = tries.made[trials.index(chosen)]
-        if found := problems(was, made.path, codec):
-            return keep(source, destination, Reason.BROKEN, "; ".join(found),
-                        tries=tries.samples(), learnt=learnt)
-        path = delivered(source, destination, made.path.suffix)
-        os.replace(made.path, path)
-    reason, detail = _why_above(made, goal, codec)
+            return keep(source, destination, *why_kept(tries, kind.lowest, most), **found)
+        if lost := problems(was, chosen.path, codec):
+            return keep(source, destination, Reason.BROKEN, "; ".join(lost), **found)
+        path = delivered(source, destination, chosen.path.suffix)
+        os.replace(chosen.path, path)
+    reason, detail = _why_above(chosen, goal, kind.highest)
     if was.codec != codec:
         detail = "; ".join(filter(None, (f"{was.codec} to {codec}", detail)))
-    return Outcome(path, source.stat().st_size, made.bytes, made.quality, reason, made.crfs,
-                   tuple(part.start for part in parts), tries.samples(), detail,
-                   drift(source, path) if drift and made.drift is None else made.drift, learnt)
+    return Outcome(path, source.stat().st_size, chosen.bytes, chosen.quality, reason, chosen.crfs,
+                   starts, detail=detail, drift=drift(source, path)
+                   if drift and chosen.drift is None else chosen.drift, **found)
 
 
 @dataclass(frozen=True)
-class _Made:
+class _Try(Trial):
+    """An encode in the file `path`, and the drift of its features where that is limited."""
+
     path: Path
-    crfs: tuple[float, ...]
-    bytes: int
     quality: Quality
     drift: float | None
 
 
-class _Tries:
-    """The encodes of one clip, beside `path`; only those that may be delivered stay there."""
-
-    def __init__(self, source: Path, goal: Goal, codec: str, content: Content,
-                 parts: Sequence[slice], path: Path, drift: Drift | None):
-        self.source, self.goal, self.codec, self.content = source, goal, codec, content
-        self.windows, self.path, self.drift = parts, path, drift
-        self.starts = (tuple(window.start for window in self.windows) if CODECS[codec].zones
-                       else (0,))
-        self.made: list[_Made] = []
-
-    def search(self, done: Sequence[Solved]) -> list[Trial]:
-        codec = CODECS[self.codec]
-        return search(self.encode, len(self.starts), self.goal.tolerance,
-                      guess(self.content, done, codec.first, self.goal.tolerance,
-                            codec.slope),
-                      Scale(codec.lowest, codec.highest, codec.step, codec.halving),
-                      _most(self.source))
-
-    def encode(self, crfs: tuple[float, ...]) -> Trial:
-        path = self.path.with_stem(f"{self.path.stem}-{len(self.made)}")
-        encode(self.source, path, Setting(self.codec, crfs, self.starts))
-        quality = measure(path, self.source, self.windows, self.goal)
-        headroom = quality.headroom if len(self.starts) > 1 else (min(quality.headroom),)
-        drift = None
-        if self.drift and self.goal.drift is not None:
-            drift = self.drift(self.source, path)
-            allowed = _drift_room(self.goal.drift, drift)
-            headroom = tuple(min(room, allowed) for room in headroom)
-        made = _Made(path, crfs, path.stat().st_size, quality, drift)
-        held = [other for other in self.made if other.path.exists()]
-        if min(headroom) < 0 or any(other.bytes <= made.bytes for other in held):
-            path.unlink()
-        else:
-            for other in held:
-                other.path.unlink()
-        self.made.append(made)
-        return Trial(crfs, made.bytes, headroom)
-
-    def samples(self) -> tuple[Sample, ...]:
-        return tuple(Sample(made.crfs, made.bytes, made.quality.worst) for made in self.made)
-
-
-def _most(source: Path) -> float:
-    """The bytes that a delivered file may take."""
-    return (1 - LEAST_SAVING) * source.stat().st_size
-
-
 def _drift_room(allowed: float, drift: float) -> float:
-    """How many CRF the features' drift is below what is allowed, about."""
+    """About how many CRF the features' drift is below what is allowed."""
     return log(allowed / max(drift, 1e-9)) / DRIFT_PER_CRF if allowed else -HIGHEST
 
 
-def _why_above(made: _Made, goal: Goal, codec: str) -> tuple[Reason, str]:
-    """The reason of a delivered encode: within the tolerance, or what keeps it above."""
+def _why_above(made: _Try, goal: Goal, highest: float) -> tuple[Reason, str]:
+    """Why an encode was delivered: it is within the tolerance, or what keeps it above."""
     metric = METRICS[goal.metric]
     if made.quality.worst <= goal.target + metric.tolerance:
         return Reason.OPTIMIZED, ""
@@ -211,55 +177,44 @@ def _why_above(made: _Made, goal: Goal, codec: str) -> tuple[Reason, str]:
              "held up by its colours": (made.quality.chroma - goal.chroma) / CHROMA_DB_PER_CRF}
     if goal.drift is not None:
         rooms["held up by the features"] = _drift_room(goal.drift, made.drift)
-    if least := min(rooms, key=rooms.get):
-        return Reason.ABOVE, least
-    if max(made.crfs) >= CODECS[codec].highest:
-        return Reason.ABOVE, "at the highest CRF"
-    return Reason.ABOVE, "no CRF nearer to the target was found"
+    at_end = max(made.crfs) >= highest
+    return Reason.ABOVE, min(rooms, key=rooms.get) or (
+        "at the highest CRF" if at_end else "no CRF nearer to the target was found")
 
 
-def _why_kept(trials: Sequence[Trial], lowest: float, most: float) -> tuple[Reason, str]:
-    """The reason of a clip of which no encode holds the target in `most` bytes.
-
-    Only a window that misses at the lowest CRF proves that none does. The search ends early where
-    the target would take more than `most` bytes.
+def why_kept(trials: Sequence[Trial], lowest: float, most: float) -> tuple[Reason, str]:
+    """Why an original was kept: no encode holds the target in `most` bytes. Only a window that
+    misses at the lowest CRF proves that the target cannot be reached.
     """
     if any(trial.bytes > most for trial in trials):
         return Reason.NO_GAIN, ""
     if any(crf <= lowest and room < 0 for trial in trials
            for crf, room in zip(trial.crfs, trial.headroom, strict=True)):
         return Reason.UNREACHABLE, ""
-    return Reason.NO_GAIN, ("the target was not reached in six encodes"
-                            if len(trials) == MOST_TRIALS else "")
+    used_up = len(trials) == MOST_TRIALS
+    return Reason.NO_GAIN, "the target was not reached in six encodes" if used_up else ""
 
 
-def _known(source: Path) -> tuple[Content, Facts, list[slice]]:
-    """What a clip shows, what it holds, and its windows of frames."""
-    content = examine(source)
-    if content.damaged or not content.times:
-        raise ClipError("the clip is cut short or damaged", source, REPLACE)
-    return content, facts(source, content), windows(content.times, content.cuts)
+def require_for(goal: Goal, codec: str | None) -> None:
+    """StudyError where FFmpeg lacks what `optimize` needs: x264, unless there is a `codec`."""
+    require(CODECS[codec or "h264"].encoder, *filters_of(goal.metric))
 
 
-def problems(was: Facts, made: Path, codec: str) -> list[str]:
+def problems(was: Inspection, made: Path, codec: str) -> list[str]:
     """What breaks the contract in the file `made`, in words; it is decoded from end to end."""
     try:
-        content = examine(made)
-        return broken(was, facts(made, content), codec) + ["damaged frames"] * content.damaged
+        return broken(was, inspect(made), codec)
     except ClipError as error:
         return [error.what]
 
 
-def constant(source: Path, crf: float, destination: Path, goal: Goal = Goal()) -> Outcome:
-    """Deliver `source` by x264 at this CRF: the control, with nothing adapted to the clip.
-
-    StudyError where it would lose something.
-    """
-    _, was, parts = _known(source)
+def constant(source: Path, crf: float, destination: Path) -> Outcome:
+    """Deliver `source` by x264 at this CRF: the control. StudyError if it would lose something."""
+    was = inspect(source)
     with folder_aside(destination.parent) as folder:
         candidate = folder / "candidate.mp4"
-        encode(source, candidate, Setting("h264", (crf,)))
-        quality = measure(candidate, source, parts, goal)
+        encode(source, candidate, "h264", (crf,))
+        quality = measure(candidate, source, windows(was.times, was.cuts), Goal())
         if found := problems(was, candidate, "h264"):
             raise StudyError(f"the re-encoded file breaks the contract ({'; '.join(found)})",
                              source, "please report this clip; it was not replaced")
@@ -269,29 +224,23 @@ def constant(source: Path, crf: float, destination: Path, goal: Goal = Goal()) -
                    tries=(Sample((crf,), size, quality.worst),))
 
 
-def external(source: Path, made: Path, destination: Path, goal: Goal = Goal()) -> Outcome:
-    """Deliver `made`, another tool's encode of `source`, as it is.
-
-    ClipError where it breaks the contract; its codec is free.
-    """
-    _, was, parts = _known(source)
-    now = facts(made)
-    if found := problems(was, made, now.codec):
+def external(source: Path, made: Path, destination: Path) -> Outcome:
+    """Deliver `made`, another tool's encode of `source`. ClipError where it breaks the contract."""
+    was, now = inspect(source), inspect(made)
+    if found := broken(was, now, now.codec):
         raise ClipError(f"the file does not keep what its source is ({'; '.join(found)})", made,
                         "encode it again without changing that")
-    quality = measure(made, source, parts, goal, destination.parent)
+    quality = measure(made, source, windows(was.times, was.cuts), Goal(), destination.parent)
     path = destination.with_suffix(made.suffix)
     with written_aside(path) as aside:
         shutil.copyfile(made, aside)
     return Outcome(path, source.stat().st_size, path.stat().st_size, quality, Reason.EXTERNAL)
 
 
-def keep(source: Path, destination: Path, reason: Reason, detail: str = "",
-         tries: tuple[Sample, ...] = (), learnt: Solved | None = None) -> Outcome:
-    """Deliver the original bytes, under the suffix of `source`."""
+def keep(source: Path, destination: Path, reason: Reason, detail: str = "", **found) -> Outcome:
+    """Deliver the original bytes, under the suffix of `source`; `found` by a search."""
     path = delivered(source, destination, source.suffix)
     with written_aside(path) as aside:
         shutil.copyfile(source, aside)
     size = source.stat().st_size
-    return Outcome(path, size, size, Quality(100.0, 100.0), reason, tries=tries, detail=detail,
-                   solved=learnt)
+    return Outcome(path, size, size, Quality(100.0, 100.0), reason, detail=detail, **found)

@@ -1,24 +1,24 @@
-"""Perceptual quality of a re-encoded clip: a score per frame, and the worst second."""
+"""Perceptual quality of a re-encoded clip: a score per frame, and that of the worst second."""
 
 import json
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from math import log
 from pathlib import Path
 
 import numpy as np
 
-from leanclips.compression.codec import compare
+from leanclips.compression.ffmpeg import compare, filters_of
 from leanclips.errors import ClipError, StudyError
 from leanclips.files import folder_aside
 
-WINDOW_SECONDS = 1.0
-WINDOW_FRAMES = 8
+WINDOW_SECONDS, WINDOW_FRAMES = 1.0, 8  # the least
 MOST_WINDOWS = 2000  # their zones have to fit on a command line
 PERCENTILE = 10
-# VMAF sees no colour. Camera video at VMAF NEG 93 has its worse chroma plane at 44 dB and above
-# (38 J-HMDB clips): what is below 34 there has lost colours that the score does not miss.
+# VMAF ignores colour. Camera video at VMAF NEG 93 has 44 dB or more in its worse chroma plane
+# (38 J-HMDB clips); below 34 dB, colours are lost without a change of the score.
 CHROMA_DB = 34.0
 CHROMA_DB_PER_CRF = 0.45
 PERFECT_DB = 60.0
@@ -34,8 +34,8 @@ def logit(percent: float) -> float:
 class Metric:
     """A measure of quality: `straight` makes it nearly linear in CRF, falling by `per_crf`.
 
-    A delivered clip lies in [target, target + `tolerance`]. Above `largest` no target is asked
-    for: there the scale is cut off, and a score as good as that says nothing.
+    A delivered clip lies in [target, target + `tolerance`]. No target is above `largest`, where
+    the scale saturates.
     """
 
     target: float
@@ -46,7 +46,7 @@ class Metric:
     largest: float
 
     def headroom(self, score: float, target: float) -> float:
-        """How many CRF `score` is above `target`, about: below zero, it misses the target."""
+        """About how many CRF `score` is above `target`; negative if it misses the target."""
         return (self.straight(score) - self.straight(target)) / self.per_crf
 
 
@@ -63,7 +63,7 @@ class Goal:
     """What a delivered clip has to hold: `target` on the scale of `metric`, in every window.
 
     `height` is the display height in pixels that the score is for; None is the clip's own.
-    `drift` is the largest cosine distance of its features from the source's that is allowed.
+    `drift` is the largest allowed cosine distance of its features from the source's.
     """
 
     target: float = METRICS["vmaf"].target
@@ -73,68 +73,60 @@ class Goal:
 
     @property
     def tolerance(self) -> float:
-        """In CRF: how far above the target a clip may be delivered."""
+        """In CRF: how far a delivered clip may be above the target."""
         metric = METRICS[self.metric]
         return metric.headroom(min(self.target + metric.tolerance, metric.highest), self.target)
 
     @property
     def chroma(self) -> float:
-        """The least PSNR of either chroma plane, in dB: CHROMA_DB at the metric's own target,
-        more or less for another target by as many CRF.
-        """
+        """The least PSNR of either chroma plane, in dB; it moves with the target, CRF for CRF."""
         metric = METRICS[self.metric]
         return CHROMA_DB + CHROMA_DB_PER_CRF * metric.headroom(self.target, metric.target)
 
 
 @dataclass(frozen=True)
 class Quality:
-    """Scores on the goal's metric. `worst` is the gate, `mean` is shown.
-
-    `windows` holds the 10th percentile of each window, `worst` the least of them; `chroma` is
-    the least 10th percentile of the worse chroma plane's PSNR, in dB. `headroom` says for each
-    window how many CRF it is above what the goal asks, about; negative: it misses it.
+    """Scores on the goal's metric: `windows` the 10th percentile of each window, `worst` the least
+    of them. `chroma` is the least 10th percentile of the worse chroma plane's PSNR, in dB;
+    `headroom` about how many CRF each window is above the goal, negative if it misses it.
     """
 
     worst: float
     mean: float
     chroma: float = PERFECT_DB
     windows: tuple[float, ...] = ()
-    headroom: tuple[float, ...] = field(default=(), repr=False)
+    headroom: tuple[float, ...] = ()
 
 
 def windows(times: Sequence[float], cuts: Sequence[int] = ()) -> list[slice]:
     """Windows of frames, for the `times` of frames in seconds and the first frames of scenes.
 
-    A window lies within a scene and lasts a second and 8 frames or more, less than twice that.
-    A scene shorter than that joins the next one, the last one the one before. More than half an
-    hour has longer windows, at most 2,000.
+    A window lies within a scene and lasts at least a second and 8 frames, less than twice that; a
+    shorter scene joins a neighbour. A clip of over half an hour has longer windows, at most 2,000.
     """
     seconds = max(WINDOW_SECONDS, (times[-1] - times[0]) / MOST_WINDOWS)
     ends = [*times, times[-1] + (times[-1] - times[0]) / max(len(times) - 1, 1)]
 
     def lasts(first: int, end: int) -> bool:
-        return (ends[end] - ends[first] >= seconds - 1e-6
-                and end - first >= WINDOW_FRAMES)
+        return ends[end] - ends[first] >= seconds - 1e-6 and end - first >= WINDOW_FRAMES
 
-    scenes = [0]
-    for cut in cuts:
-        if lasts(scenes[-1], cut) and lasts(cut, len(times)):
-            scenes.append(cut)
-    starts = []
-    for scene, end in zip(scenes, [*scenes[1:], len(times)], strict=True):
-        starts.append(scene)
-        for frame in range(scene + 1, end):
+    def parted(first: int, end: int, frames: Iterable[int]) -> list[slice]:
+        starts = [first]
+        for frame in frames:
             if lasts(starts[-1], frame) and lasts(frame, end):
                 starts.append(frame)
-    return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(times)], strict=True)]
+        return [slice(a, b) for a, b in pairwise([*starts, end])]
+
+    return [part for scene in parted(0, len(times), cuts)
+            for part in parted(scene.start, scene.stop, range(scene.start + 1, scene.stop))]
 
 
 def measure(distorted: Path, reference: Path, parts: Sequence[slice], goal: Goal,
             beside: Path | None = None) -> Quality:
     """Quality of `distorted` against `reference` in each window of frames.
 
-    VMAF NEG is model vmaf_v0.6.1neg. FFmpeg's notes are kept meanwhile in the folder `beside`,
-    that of `distorted` unless told. Raises StudyError if either clip cannot be decoded.
+    FFmpeg's logs are kept temporarily in the folder `beside`, by default that of `distorted`.
+    Raises StudyError if either clip cannot be decoded.
     """
     with folder_aside(beside or distorted.parent) as folder:
         compare(distorted, reference, folder, goal.metric, goal.height)
@@ -147,12 +139,16 @@ def measure(distorted: Path, reference: Path, parts: Sequence[slice], goal: Goal
 def _scores(folder: Path, metric: str) -> tuple[np.ndarray, np.ndarray]:
     """The score of each frame (frames,), and its worse chroma plane's PSNR (frames,) in dB."""
     try:
-        frames = [frame["metrics"] for frame in
-                  json.loads((folder / "scores.json").read_text())["frames"]]
-        chroma = np.array([min(frame["psnr_cb"], frame["psnr_cr"]) for frame in frames])
-        name = {"vmaf": "vmaf", "ssim": "float_ssim"}.get(metric)
-        scores = (np.array([frame[name] for frame in frames]) if name
-                  else _xpsnr(folder / "xpsnr.log"))
+        if filters_of(metric) == ("libvmaf",):
+            frames = [frame["metrics"] for frame in
+                      json.loads((folder / "scores.json").read_text())["frames"]]
+            name = "vmaf" if metric == "vmaf" else "float_ssim"
+            scores = np.array([frame[name] for frame in frames])
+            chroma = np.array([min(frame["psnr_cb"], frame["psnr_cr"]) for frame in frames])
+        else:
+            scores = _logged(folder / "scores.log", r"(?:XPSNR y| Y): *(\S+)")
+            chroma = np.minimum(*(_logged(folder / "psnr.log", rf"psnr\.{plane}=(\S+)")
+                                  for plane in "uv"))
         if len(scores) != len(chroma):
             raise ValueError
     except (OSError, ValueError, KeyError):
@@ -161,8 +157,13 @@ def _scores(folder: Path, metric: str) -> tuple[np.ndarray, np.ndarray]:
     return scores, chroma
 
 
+def _logged(log: Path, pattern: str) -> np.ndarray:
+    """The number that `pattern` finds for each frame, kept finite."""
+    return np.minimum(np.array(re.findall(pattern, log.read_text()), float), PERFECT_DB)
+
+
 def judge(scores: np.ndarray, chroma: np.ndarray, parts: Sequence[slice], goal: Goal) -> Quality:
-    """The quality that frame scores (frames,) and chroma PSNR (frames,) in dB amount to."""
+    """The quality of a clip with these frame scores (frames,) and chroma PSNR (frames,) in dB."""
     metric = METRICS[goal.metric]
     per_window = [float(np.percentile(scores[part], PERCENTILE)) for part in parts]
     colour = [float(np.percentile(chroma[part], PERCENTILE)) for part in parts]
@@ -171,9 +172,3 @@ def judge(scores: np.ndarray, chroma: np.ndarray, parts: Sequence[slice], goal: 
                      for score, decibels in zip(per_window, colour, strict=True))
     return Quality(round(min(per_window), 4), round(float(scores.mean()), 4),
                    round(min(colour), 2), tuple(round(score, 4) for score in per_window), headroom)
-
-
-def _xpsnr(log: Path) -> np.ndarray:
-    """Luma XPSNR of each frame, in dB, kept finite."""
-    found = re.findall(r"XPSNR y: *(\S+)", log.read_text())
-    return np.minimum(np.array([float(value) for value in found]), PERFECT_DB)

@@ -1,75 +1,65 @@
-"""The search for the CRFs that hold a target at the fewest bytes. Pure arithmetic: no video here.
+"""The search for the CRFs that hold a target at the fewest bytes. Arithmetic only, no video.
 
-Quality comes as *headroom*: about how many CRF an encode is above its target (quality.py). Over
+Quality is given as *headroom*: about how many CRF an encode is above its target (quality.py). Over
 CRF it is nearly a straight line of slope -1, so a secant step lands close.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from math import inf, log
-from operator import le
+from dataclasses import astuple, dataclass
+from math import inf, log, log2
 from statistics import fmean, median
 
-# The bytes of a clip or a set halve about every 6 CRF.
-HALVING = -log(2) / 6
+import numpy as np
+
+from leanclips.compression.ffmpeg import CODECS, Codec
+from leanclips.compression.inspect import Looks
+
+HALVING = -log(2) / 6  # log of a set's bytes per CRF: they halve about every 6
 SLOPE = -1.0
-USUAL_CRF = 20.0
+USUAL_CRF = 20.0  # a set's first one; what a headroom is worth depends on how far it is
 GAINS = (1.0, -0.03, -0.05)
 MOST_TRIALS = 6
-DAMPING = 0.6
-CLOSE = 0.6  # CRF: nearer to where it held the target before, a window goes back there
-SPREAD = 4.0  # a window's CRF stays this near to the median one
-CAREFUL_FROM = 3  # trials
-CAUTION = 0.7
-LAST_CAUTION = 2.0
-WORTH_A_TRY = 0.01  # share of the bytes that another encode has to promise
-UPWARD = 1.5  # a first step up is a careful one: there may be half as much more to go
-UNSURE = 12  # CRF: so far off, a forecast of the bytes may be twice the truth
-ZONES_SAVE = 1.1  # by zones, beyond what the first encode foretells
-FIRST_OF_SET = 20.0
-LOWEST, HIGHEST = 1.0, 51.0
-
-
-@dataclass(frozen=True)
-class Scale:
-    """The CRFs that may be tried; the bytes halve about every `halving` of them."""
-
-    lowest: float = LOWEST
-    highest: float = HIGHEST
-    step: float = 0.1
-    halving: float = 5.5
-
-    def at(self, crf: float) -> float:
-        """The nearest CRF on the scale."""
-        return min(max(round(round(crf / self.step) * self.step, 4), self.lowest), self.highest)
+CLOSE = 0.6  # CRF: a window this near to where it held the target before goes back there
+SPREAD = 4.0  # a window's CRF is at most this far above the median one
+WORTH_A_TRY = 0.01  # share of the bytes that another encode is expected to save
+UPWARD = 1.5  # a first step up is cautious: the full step may be this much longer
+UNSURE = 12  # CRF: at this distance, a forecast of the bytes may be twice the truth
+ZONES_SAVE = 1.1  # zones may save this much more than the first encode predicts
+LOWEST, HIGHEST = 1.0, 51.0  # CRFs of x264
+BELOW_SOURCE = 2.0  # finer quantizers than the source's take more bytes than it, for nothing
+QP_ABOVE_CRF = 3.0  # an encode's mean quantizer lies about so far above its CRF
+NEAR = 3.0  # a clip that never came this near to its target (a black one, say) is not learnt from
+# How much the starting values weigh against what is measured.
+LOOKS_WEIGHT, FIRST_WEIGHT, SLOPE_WEIGHT, GAINS_WEIGHT = 4.0, 0.5, 4.0, 20.0
+ENOUGH = 8  # clips, for every forecast of bytes to be trusted
 
 
 @dataclass(frozen=True)
 class Guess:
-    """What is known before the first encode: the CRF to begin with, headroom per CRF near the
-    target, how many CRF the first encode's headroom is worth (see `step`), and up to which CRF
-    the bytes it foretells are relied on.
+    """What is known before the first encode: the CRF to begin with, the tolerated headroom, the
+    headroom per CRF near the target, how many CRF headroom is worth at first (see `step`), and the
+    highest CRF at which the first encode's forecast of the bytes is trusted.
     """
 
     crf: float
+    tolerance: float
+    codec: Codec = CODECS["h264"]
     slope: float = SLOPE
     gains: tuple[float, ...] = GAINS
     relied_to: float = -inf
 
-    def step(self, crf: float, headroom: float, tolerance: float) -> float:
-        """From the first encode's CRF and headroom, the CRF at the middle of the tolerance.
-
-        Headroom over CRF bends: far from the target, and at another CRF, it is worth another
-        step. Kept between half and twice the straight one.
+    def step(self, crf: float, headroom: float) -> float:
+        """The CRF at the middle of the tolerance, from the first encode's CRF and headroom. Quality
+        over CRF is slightly curved, so the step depends on the distance and on the CRF.
         """
-        terms = step_terms(crf, headroom, tolerance)
+        terms = step_terms(crf, headroom, self.tolerance)
         step = sum(gain * term for gain, term in zip(self.gains, terms, strict=True))
-        low, high = sorted((terms[0] / 2, terms[0] * 2))
+        low, high = sorted((terms[0] / 2, terms[0] * 2))  # of the straight step
         return crf + min(max(step, low), high)
 
 
 def step_terms(crf: float, headroom: float, tolerance: float) -> tuple[float, float, float]:
-    """What a step is made of: the way to go in headroom, its square, and it times the CRF."""
+    """The terms of a step: the headroom to go, its square, and its product with the CRF."""
     way = headroom - tolerance / 2
     return way, way * way, way * (crf - USUAL_CRF)
 
@@ -88,21 +78,19 @@ class Trial:
         return min(self.headroom)
 
 
-def search(encode: Callable[[tuple[float, ...]], Trial], windows: int, tolerance: float,
-           guess: Guess, scale: Scale, most: float) -> list[Trial]:
-    """Encode until the worst window is in [0, tolerance] and no other one has much to give.
-
-    `encode` takes the CRF of each of the `windows`. The search ends where the clip is not expected
-    to get to `most` bytes. Returns every trial, in order; `best` picks from them.
+def search(encode: Callable[[tuple[float, ...]], Trial], windows: int, guess: Guess,
+           most: float) -> list[Trial]:
+    """Every trial until the worst window is in [0, tolerance] and the others have little to spare,
+    or the clip is not expected to get down to `most` bytes. `encode` takes the CRF of each window.
     """
     trials: list[Trial] = []
-    crfs = (scale.at(guess.crf),) * windows
+    crfs = (guess.codec.at(guess.crf),) * windows
     while len(trials) < MOST_TRIALS and crfs not in [trial.crfs for trial in trials]:
         trials.append(encode(crfs))
-        crfs = next_crfs(trials, tolerance, guess, scale)
-        if _hopeless(trials, crfs, guess.relied_to, scale, most):
-            break
-        if 0 <= trials[-1].worst <= tolerance and _promise(trials[-1], crfs) < WORTH_A_TRY:
+        crfs = next_crfs(trials, guess)
+        left = fmean(2 ** ((was - now) / 6) for was, now in zip(trials[-1].crfs, crfs, strict=True))
+        if (_hopeless(trials, crfs, guess, most)
+                or 0 <= trials[-1].worst <= guess.tolerance and 1 - left < WORTH_A_TRY):
             break
     return trials
 
@@ -113,151 +101,191 @@ def best(trials: Sequence[Trial]) -> Trial | None:
     return min(held, key=lambda trial: trial.bytes, default=None)
 
 
-def _hopeless(trials: Sequence[Trial], crfs: Sequence[float], relied_to: float, scale: Scale,
-              most: float) -> bool:
-    """Whether the clip will not get to `most` bytes; `crfs` come next.
+def _hopeless(trials: Sequence[Trial], crfs: Sequence[float], guess: Guess, most: float) -> bool:
+    """Whether the clip will not get down to `most` bytes; `crfs` come next.
 
-    The first encode foretells it: a step down is forecast well up to the CRF `relied_to`, beyond
-    it the doubt grows with the step; one up may fall short of what there is to gain. Later steps
-    swing too much to tell by; there an encode that misses its target has to take more by itself.
-    Zones may save on top of that. A target that seems out of reach is tried at the end of the
-    scale.
+    The first encode predicts it. A step down is predicted well up to `guess.relied_to`; beyond it
+    the allowance grows with the step. A step up may gain more than predicted. Later steps vary too
+    much for a prediction: there, an encode that misses its target has to exceed `most` itself.
+    Zones may save more. A target that seems out of reach is tried at the end of the scale.
     """
     trial, allowed = trials[-1], most * (1 if len(crfs) == 1 else ZONES_SAVE)
     if len(trials) > 1:
         return trial.worst < 0 and trial.bytes > allowed
-    if min(crfs) == scale.lowest < min(trial.crfs):
+    if min(crfs) == guess.codec.lowest < min(trial.crfs):
         return False
     steps = [now - was for was, now in zip(trial.crfs, crfs, strict=True)]
-    share = fmean(2 ** (-step * (UPWARD if step > 0 else 1) / scale.halving) for step in steps)
-    doubt = 1 if fmean(crfs) <= relied_to else 2 ** (max(map(abs, steps)) / UNSURE)
+    share = fmean(2 ** (-step * (UPWARD if step > 0 else 1) / guess.codec.halving)
+                  for step in steps)
+    doubt = 1 if fmean(crfs) <= guess.relied_to else 2 ** (max(map(abs, steps)) / UNSURE)
     return trial.bytes * share > allowed * doubt
 
 
-def _promise(trial: Trial, crfs: Sequence[float]) -> float:
-    """The share of its bytes that `crfs` would save, about."""
-    return 1 - fmean(2 ** ((was - now) / 6) for was, now in zip(trial.crfs, crfs, strict=True))
-
-
-def next_crfs(trials: Sequence[Trial], tolerance: float, guess: Guess,
-              scale: Scale) -> tuple[float, ...]:
-    """The CRF of each window for the next encode.
-
-    A zone's quantizers leave the other windows' quality alone but for what is predicted across
-    the border, so each window has a curve of its own. What one goes up beyond the others is
-    damped, and a CRF more than SPREAD above the median is drawn down to it.
+def next_crfs(trials: Sequence[Trial], guess: Guess) -> tuple[float, ...]:
+    """The CRF of each window for the next encode. Each window has its own curve, since a zone's
+    quantizers hardly change the quality of other windows. The part of a step up that exceeds the
+    other windows' is damped, and no CRF is more than SPREAD above the median.
     """
     curves = [[(trial.crfs[n], trial.headroom[n]) for trial in trials]
               for n in range(len(trials[0].crfs))]
     if len(curves) == 1:
-        return (next_crf(curves[0], tolerance, guess, scale),)
-    # One window may be a little too good, not all of them.
-    least = tolerance * (2 if trials[-1].worst <= tolerance else 1)
-    steps = [_next_in_zone(points, tolerance, least, guess, scale) - points[-1][0]
-             for points in curves]
+        return (next_crf(curves[0], guess),)
+    # A single window may be a little too good, but not all of them.
+    least = guess.tolerance * (2 if trials[-1].worst <= guess.tolerance else 1)
+    steps = [_next_in_zone(points, least, guess) - points[-1][0] for points in curves]
     shared = max(min(steps), 0)  # what every window may go up
-    wanted = [points[-1][0] + (step if step < shared else shared + DAMPING * (step - shared))
+    wanted = [points[-1][0] + (step if step < shared else shared + 0.6 * (step - shared))
               for points, step in zip(curves, steps, strict=True)]
-    if trials[-1].worst < 0 and len(trials) >= CAREFUL_FROM:
-        wanted = _carefully(trials, wanted, tolerance, guess.slope)
+    if trials[-1].worst < 0 and len(trials) >= 3:
+        wanted = _carefully(trials, wanted, guess)
     most = median(wanted) + SPREAD
-    return tuple(scale.at(min(crf, most)) for crf in wanted)
+    return tuple(guess.codec.at(min(crf, most)) for crf in wanted)
 
 
-def _carefully(trials: Sequence[Trial], wanted: Sequence[float], tolerance: float,
-               slope: float) -> Sequence[float]:
-    """`wanted` lowered so far that a surprise like the last one misses in no window.
-
-    With many windows one after the other misses by chance, until the encodes are used up. Stays
-    at an encode that held where that would be no smaller.
+def _carefully(trials: Sequence[Trial], wanted: Sequence[float], guess: Guess) -> Sequence[float]:
+    """`wanted`, lowered until an error like the last one makes no window miss its target: one or
+    another of many misses by chance. An encode that held the target is kept where the lowered one
+    would be no smaller.
     """
     held = best(trials)
     last_chance = held is None and len(trials) == MOST_TRIALS - 1
-    least = (LAST_CAUTION if last_chance else CAUTION) * (tolerance / 2 - trials[-1].worst)
-    safe = [min(crf, was + (room - least) / -slope) for crf, was, room
+    least = (2.0 if last_chance else 0.7) * (guess.tolerance / 2 - trials[-1].worst)
+    safe = [min(crf, was + (room - least) / -guess.slope) for crf, was, room
             in zip(wanted, trials[-1].crfs, trials[-1].headroom, strict=True)]
-    return held.crfs if held and all(map(le, safe, held.crfs)) else safe
+    return held.crfs if held and np.less_equal(safe, held.crfs).all() else safe
 
 
-def next_crf(points: Sequence[tuple[float, float]], tolerance: float, guess: Guess,
-             scale: Scale) -> float:
-    """The CRF to try next, from (CRF, headroom) of the trials: a secant step.
+def next_crf(points: Sequence[tuple[float, float]], guess: Guess) -> float:
+    """The CRF to try next, from (CRF, headroom) of the trials: a secant step to the middle of
+    [0, tolerance], above every CRF that held the target and below every one that missed it.
 
-    It aims at the middle of [0, tolerance], kept inside the bracket: above every CRF that held
-    the target, below every one that missed it. A curve that steps on one side cannot follow
-    (flat at the top of the scale, say) is bracketed by an end of the scale. Stays at the best
-    where no CRF is left between the brackets.
+    If several steps do not bracket the target (on a flat curve, say), an end of the scale is tried.
+    If no CRF is left inside the bracket, the best one is returned.
     """
-    if 0 <= points[-1][1] <= tolerance:
+    codec, aim = guess.codec, guess.tolerance / 2
+    if 0 <= points[-1][1] <= guess.tolerance:
         return points[-1][0]
     low = max((point for point in points if point[1] >= 0), default=None)
     high = min((point for point in points if point[1] < 0 and (low is None or point > low)),
                default=None)
-    first = scale.lowest if low is None else low[0] + scale.step
-    last = scale.highest if high is None else high[0] - scale.step
+    first = codec.lowest if low is None else low[0] + codec.step
+    last = codec.highest if high is None else high[0] - codec.step
     if first > last + 1e-9:
-        return scale.lowest if low is None else low[0]
+        return codec.lowest if low is None else low[0]
     if low is not None and high is not None:
-        crf = _between(points, low, high, tolerance / 2)
+        crf = _between(points, low, high, aim)
     elif len(points) > 4:
         crf = first if low is None else last
     else:
-        crf = _secant(points, tolerance / 2, tolerance, guess)
-    return scale.at(min(max(crf, first), last))
+        crf = _secant(points, aim, guess)
+    return codec.at(min(max(crf, first), last))
 
 
 def _between(points: Sequence[tuple[float, float]], low: tuple[float, float],
              high: tuple[float, float], aim: float) -> float:
-    """Where the line through both ends of the bracket meets `aim` (the Illinois method).
-
-    An end that stays while the other moves twice counts half, so that it moves too.
-    """
+    """Where the line through both ends of the bracket meets `aim` (the Illinois method)."""
     above, below = low[1] - aim, aim - high[1]
-    if len(points) > 2:
+    if len(points) > 2:  # an end that stays while the other moves twice counts half: it moves too
         above *= 0.5 if low not in points[-2:] else 1
         below *= 0.5 if high not in points[-2:] else 1
-    if above <= 0:  # the held end is below the aim already: half of what is left
+    if above <= 0:  # the held end is below the aim already: bisect
         return (low[0] + high[0]) / 2
     return low[0] + (high[0] - low[0]) * above / (above + below)
 
 
-def _next_in_zone(points: Sequence[tuple[float, float]], tolerance: float, least: float,
-                  guess: Guess, scale: Scale) -> float:
-    """A secant step for one window among others, whose quality their CRFs move a little too.
+def _next_in_zone(points: Sequence[tuple[float, float]], least: float, guess: Guess) -> float:
+    """A secant step for one window of several; the others' CRFs change its quality a little.
 
-    Up not at all below `least`, and half the way at most to where it missed the target; down
-    for sure: well into the tolerance, or back to where the window held the target before.
+    No step up at a headroom below `least`, and at most half the way to a CRF that missed. A step
+    down leads well into the tolerance, or back to where the window held the target before.
     """
     crf, headroom = points[-1]
     if headroom > least:
         missed = [at for at, room in points if at > crf and room < 0]
-        return min([_secant(points[-2:], tolerance / 2, tolerance, guess),
+        return min([_secant(points[-2:], guess.tolerance / 2, guess),
                     *((crf + at) / 2 for at in missed)])
     if headroom >= 0:
         return crf
+    aim = guess.tolerance * 0.7
     held = max((point for point in points if point[0] < crf and point[1] >= 0), default=None)
     if held and crf - held[0] <= CLOSE:
         return held[0]
-    if held and len(points) > 1:
-        return min(_between(points, held, points[-1], tolerance * 0.7), crf - 2 * scale.step)
-    return min(_secant(points[-2:], tolerance * 0.7, tolerance, guess), crf - 2 * scale.step)
+    step = _between(points, held, points[-1], aim) if held else _secant(points[-2:], aim, guess)
+    return min(step, crf - 2 * guess.codec.step)
 
 
-def _secant(points: Sequence[tuple[float, float]], aim: float, tolerance: float,
-            guess: Guess) -> float:
+def _secant(points: Sequence[tuple[float, float]], aim: float, guess: Guess) -> float:
     """Where the line through the two points nearest to `aim` meets it; a guess from one point."""
     if len(points) == 1:
-        return guess.step(*points[0], tolerance) + (tolerance / 2 - aim) / -guess.slope
-    near = sorted(reversed(points), key=lambda point: abs(point[1] - aim))[:2]
-    return near[0][0] + (aim - near[0][1]) / _slope(near, guess.slope)
+        return guess.step(*points[0]) + (guess.tolerance / 2 - aim) / -guess.slope
+    (crf, room), (other, beside) = sorted(reversed(points), key=lambda p: abs(p[1] - aim))[:2]
+    slope = guess.slope
+    if crf != other:  # kept within four times the expected one
+        slope = min(max((beside - room) / (other - crf), 4 * slope), slope / 4)
+    return crf + (aim - room) / slope
 
 
-def _slope(near: Sequence[tuple[float, float]], expected: float) -> float:
-    """Headroom per CRF through two points, kept within four times the expected one."""
-    if near[0][0] == near[1][0]:
-        return expected
-    slope = (near[1][1] - near[0][1]) / (near[1][0] - near[0][0])
-    return min(max(slope, 4 * expected), expected / 4)
+@dataclass(frozen=True)
+class Solved:
+    """A finished clip: its `features`, the one CRF that would hold its target, its headroom per CRF
+    there, and the CRF and headroom of its first encode. CRFs of codecs cannot be compared.
+    """
+
+    looks: tuple[float, ...]
+    crf: float
+    slope: float
+    first: tuple[float, float]
+    codec: str = "h264"
+
+
+def features(looks: Looks) -> tuple[float, ...]:
+    """What predicts a clip's CRF: source quantizer, and logarithms of the other measures."""
+    qp, bits, *levels = astuple(looks)
+    return (24.0 if qp is None else qp, log2(max(bits, 1e-4)),
+            *(log2(level + 0.1) for level in levels))
+
+
+def solved(looks: Looks, trials: Sequence[Trial], tolerance: float, codec: str) -> Solved | None:
+    """What can be learnt from a clip's trials; None if none of them came near the target."""
+    near = sorted(trials, key=lambda trial: abs(trial.worst - tolerance / 2))
+    if not near or abs(near[0].worst - tolerance / 2) > NEAR:
+        return None
+    slopes = [(b - a) / (y - x) for other in near[1:2] for a, b, x, y in zip(
+        near[0].headroom, other.headroom, near[0].crfs, other.crfs, strict=True) if x != y]
+    slope = min(max(median(slopes or [SLOPE]), 3 * SLOPE), SLOPE / 3)
+    crf = min(crf + (tolerance / 2 - headroom) / slope
+              for crf, headroom in zip(near[0].crfs, near[0].headroom, strict=True))
+    return Solved(features(looks), crf, slope, (max(trials[0].crfs), trials[0].worst), codec)
+
+
+def guess(looks: Looks, done: Sequence[Solved], codec: Codec, tolerance: float) -> Guess:
+    """Where to begin: ridge regressions of the CRF on the looks of the clips in `done`, and of what
+    headroom was worth on their first encodes; without clips, the codec's `first` and `slope`.
+    Never far below the source's own mean quantizer.
+    """
+    gains = np.array([gain / -codec.slope for gain in GAINS])
+    qp = -inf if looks.qp is None else looks.qp
+    floor, no_finer = qp - BELOW_SOURCE, qp - QP_ABOVE_CRF
+    if not done:
+        return Guess(max(codec.first, floor), tolerance, codec, codec.slope, tuple(gains.tolist()),
+                     no_finer)
+    crfs = np.array([clip.crf for clip in done])
+    seen = np.array([clip.looks for clip in done])
+    scale = seen.std(axis=0) + 0.1
+    spread = (seen - seen.mean(axis=0)) / scale
+    weights = np.linalg.solve(spread.T @ spread + LOOKS_WEIGHT * np.eye(spread.shape[1]),
+                              spread.T @ (crfs - crfs.mean()))
+    level = (crfs.sum() + codec.first * FIRST_WEIGHT) / (len(crfs) + FIRST_WEIGHT)
+    crf = level + (np.array(features(looks)) - seen.mean(axis=0)) / scale @ weights
+    crf = min(max(crf, min(codec.first, crfs.min())), max(codec.first, crfs.max()))
+    slope = ((sum(clip.slope for clip in done) + SLOPE_WEIGHT * codec.slope)
+             / (len(done) + SLOPE_WEIGHT))
+    terms = np.array([step_terms(*clip.first, tolerance) for clip in done])
+    steps = np.array([clip.crf - clip.first[0] for clip in done])
+    gains = gains + np.linalg.solve(terms.T @ terms + GAINS_WEIGHT * np.eye(len(gains)),
+                                    terms.T @ (steps - terms @ gains))
+    return Guess(float(max(crf, floor)), tolerance, codec, float(slope), tuple(gains.tolist()),
+                 inf if len(done) >= ENOUGH else no_finer)
 
 
 def next_crf_for_bytes(trials: Sequence[tuple[float, int]], wanted: int) -> float:
@@ -267,15 +295,11 @@ def next_crf_for_bytes(trials: Sequence[tuple[float, int]], wanted: int) -> floa
     nearest to the goal, kept between the trials on either side of it.
     """
     if not trials:
-        return FIRST_OF_SET
-    near = sorted(trials, key=lambda trial: abs(log(trial[1] / wanted)))[:2]
-    slope = HALVING
-    if len(near) == 2 and near[0][0] != near[1][0]:
-        secant = log(near[1][1] / near[0][1]) / (near[1][0] - near[0][0])
-        slope = secant if 4 * HALVING < secant < HALVING / 4 else HALVING
-    crf = near[0][0] + log(wanted / near[0][1]) / slope
+        return USUAL_CRF
+    (at, size), *others = sorted(trials, key=lambda trial: abs(log(trial[1] / wanted)))[:2]
+    slopes = [log(total / size) / (crf - at) for crf, total in others if crf != at]
+    slope = next((slope for slope in slopes if 4 * HALVING < slope < HALVING / 4), HALVING)
+    crf = at + log(wanted / size) / slope
     low = max((crf for crf, total in trials if total >= wanted), default=LOWEST)
     high = min((crf for crf, total in trials if total < wanted), default=HIGHEST)
-    if not low <= crf <= high:
-        crf = (low + high) / 2
-    return round(crf, 2)
+    return round(crf if low <= crf <= high else (low + high) / 2, 2)

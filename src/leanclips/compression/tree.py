@@ -1,33 +1,71 @@
-"""A whole folder: every video in it made as small as it gets, the rest copied, all reported."""
+"""A whole folder: every video optimized, the other files copied, all of them reported."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import cycle
 from pathlib import Path
 
 import pandas as pd
 
-from leanclips.compression.batch import Made, Task, make_all
-from leanclips.compression.codec import ffmpeg_version
-from leanclips.compression.names import destinations, is_video, places_of
-from leanclips.compression.optimize import Drift, Outcome
+from leanclips.clips import VIDEO_SUFFIXES
+from leanclips.compression.batch import ClipJob, Made, make_all
+from leanclips.compression.contract import delivered, suffixes
+from leanclips.compression.ffmpeg import ffmpeg_version, filters_of
+from leanclips.compression.optimize import Drift, require_for
 from leanclips.compression.quality import Goal
-from leanclips.compression.walk import RECORDS, Tree, walk
 from leanclips.errors import StudyError
 from leanclips.files import key, only_one, remove_asides, write_text
 from leanclips.records import TREE_REPORT, versions, write_csv
 
-CLAIMED = "claimed"  # in RECORDS: the names of all that leanclips delivers here
+# Video files beyond those of a study's clips.
+SUFFIXES = VIDEO_SUFFIXES | {".wmv", ".flv", ".ts", ".m2ts", ".mts", ".3gp", ".ogv", ".vob"}
+RECORDS = ".leanclips"
+VERSIONS_OF = ("python", "leanclips", "numpy", "opencv-python", "av", "imageio-ffmpeg")
 REPORTS = ("report.csv", "report.json")
-WHOLE = ("frames", "width", "height", "windows")
+DETAILED = ("file", "sha256_in", "sha256", "bytes_in", "bytes_out", "reason", "detail", "drift")
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What a folder holds, symbolic links followed, leanclips' own files left out. `others` are
+    neither files nor folders (broken links, pipes), or links to a folder above them.
+    """
+
+    files: tuple[Path, ...]
+    folders: tuple[Path, ...] = ()
+    others: tuple[Path, ...] = ()
+
+
+def walk(source: Path) -> Tree:
+    """The tree below `source`, sorted. StudyError for what cannot be read."""
+    files, folders, others = [], [], []
+    for name, inner, entries in os.walk(source, followlinks=True, onerror=_cannot_be_read):
+        here = Path(name)
+        folders.append(here)
+        back = {folder for folder in inner if (here / folder).is_symlink() and any(
+            above.resolve().is_relative_to((here / folder).resolve())
+            for above in (here, *here.parents) if above.is_relative_to(source))}
+        inner[:] = [folder for folder in inner if folder != RECORDS and folder not in back
+                    and not folder.startswith(".aside-")]
+        others += [here / folder for folder in back]
+        for entry in entries:
+            (files if (here / entry).is_file() else others).append(here / entry)
+    if closed := [file for file in sorted(files) if not os.access(file, os.R_OK)]:
+        _cannot_be_read(PermissionError(0, "permission denied", str(closed[0])))
+    return Tree(tuple(sorted(files)), tuple(sorted(folders)), tuple(sorted(others)))
+
+
+def _cannot_be_read(error: OSError) -> None:
+    raise StudyError(f"cannot be read ({error.strerror})", error.filename,
+                     "give yourself the right to read it, or move it away")
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What became of a tree: its reports and their totals. `left_out` are links that lead
-    nowhere or back, and what else is neither a file nor a folder.
-    """
+    """The result for a tree: its report and the totals. `left_out` are `Tree.others`."""
 
     report: Path
     files: int
@@ -43,34 +81,37 @@ def optimize_tree(source: Path, destination: Path, goal: Goal, jobs: int,
 
     The same tree results: videos re-encoded or, with a reason, kept; other files copied; links
     followed. report.csv has a row for each file, report.json every window and every encode as
-    well. Finished files are known by their content and not made again. Raises StudyError for
-    folders that cannot be used and for files that may not be opened; a video that cannot be
-    decoded is kept and reported.
+    well. Finished files are known by their content and not made again. StudyError for folders,
+    files and FFmpegs that cannot be used; a video that cannot be decoded is kept and reported.
     """
     tree = _tree(source, destination)
-    with only_one(destination / RECORDS / "lock", destination):
-        return _optimize_tree(tree, source, destination, goal, jobs, codec, drift)
-
-
-def _optimize_tree(tree: Tree, source: Path, destination: Path, goal: Goal,
-                   jobs: int, codec: str | None, drift: Drift | None) -> Summary:
-    remove_asides([destination, destination / RECORDS])
+    if any(map(is_video, tree.files)):
+        require_for(goal, codec)
     root = source if source.is_dir() else source.parent
-    tasks = _tasks(tree, root, destination, goal, codec, drift)
-    _claim(tasks, destination, codec)
-    for folder in tree.folders:
-        (destination / folder.relative_to(root)).mkdir(parents=True, exist_ok=True)
-    for name in REPORTS:  # of what this run is about to replace
-        (destination / name).unlink(missing_ok=True)
-    made = make_all(tasks, jobs, "optimize")
-    names = [file.relative_to(root).as_posix() for file in tree.files]
-    table = pd.DataFrame([_row(name, destination, one)
-                          for name, one in zip(names, made, strict=True)],
-                         columns=list(TREE_REPORT))
-    table = table.astype({name: "Int64" for name in WHOLE})
-    write_csv(destination / "report.csv", table)
-    write_text(destination / "report.json", json.dumps(
-        _details(names, made, goal, codec, drift), indent=1) + "\n")
+    with only_one(destination / RECORDS / "lock", destination):
+        remove_asides([destination, destination / RECORDS])
+        names = [file.relative_to(root).as_posix() for file in tree.files]
+        places = destinations(tree, root, destination, codec)
+        # The names of the records have one length, whatever the file's.
+        clip_jobs = [ClipJob(file, places[file],
+                             destination / RECORDS / "files" / f"{key(name)}.json",
+                             ("optimize", goal, codec) if is_video(file) else ("copy",),
+                             drift if is_video(file) else None, lenient=True)
+                     for file, name in zip(tree.files, names, strict=True)]
+        _claim(clip_jobs, destination, codec)
+        for folder in tree.folders:
+            (destination / folder.relative_to(root)).mkdir(parents=True, exist_ok=True)
+        for name in REPORTS:  # of the clips that this run is about to replace
+            (destination / name).unlink(missing_ok=True)
+        made = make_all(clip_jobs, jobs, "optimize")
+        rows = [{"file": name, "delivered": one.outcome.path.relative_to(destination).as_posix()}
+                | one.row(scored=bool(one.outcome.crfs))
+                for name, one in zip(names, made, strict=True)]
+        table = pd.DataFrame(rows, columns=list(TREE_REPORT)).astype(
+            dict.fromkeys(("frames", "width", "height", "windows"), "Int64"))
+        write_csv(destination / "report.csv", table)
+        write_text(destination / "report.json", json.dumps(
+            _details(rows, made, goal, codec, drift), indent=1) + "\n")
     return Summary(destination / "report.csv", len(names), int(table["bytes_in"].sum()),
                    int(table["bytes_out"].sum()), dict(Counter(table["reason"])), tree.others)
 
@@ -95,28 +136,16 @@ def _tree(source: Path, destination: Path) -> Tree:
     return tree
 
 
-def _tasks(tree: Tree, root: Path, destination: Path, goal: Goal, codec: str | None,
-           drift: Drift | None) -> list[Task]:
-    """A task for each file. Its record has a name of one length, whatever the file's."""
-    tasks = []
-    for file, place in destinations(tree, root, destination, codec).items():
-        how, moved = ((("optimize", goal, codec), drift) if is_video(file) else (("copy",), None))
-        name = key(file.relative_to(root).as_posix())
-        record = destination / RECORDS / "files" / f"{name}.json"
-        tasks.append(Task(file, place, record, how, moved, lenient=True))
-    return tasks
-
-
-def _claim(tasks: Sequence[Task], destination: Path, codec: str | None) -> None:
-    """Note the names of what is about to be delivered. StudyError where one of them is a source,
-    or is there already and no run of leanclips has claimed it: it is not leanclips' to replace.
+def _claim(clip_jobs: Sequence[ClipJob], destination: Path, codec: str | None) -> None:
+    """Note the names of the files that will be delivered. StudyError if one of them is a source,
+    or exists already and no run of leanclips has noted it.
     """
-    note = destination / RECORDS / CLAIMED
+    note = destination / RECORDS / "claimed"
     claimed = set(json.loads(note.read_text())) if note.exists() else set()
-    sources = {task.parent.resolve() for task in tasks}
+    sources = {job.parent.resolve() for job in clip_jobs}
     places = {destination / name: destination for name in REPORTS}
-    for task in tasks:
-        places |= dict.fromkeys(places_of(task.parent, task.destination, codec), task.parent)
+    for job in clip_jobs:
+        places |= dict.fromkeys(places_of(job.parent, job.destination, codec), job.parent)
     for path, file in places.items():
         if path.resolve() in sources:
             raise StudyError("would be delivered in place of a source", file,
@@ -128,40 +157,51 @@ def _claim(tasks: Sequence[Task], destination: Path, codec: str | None) -> None:
     write_text(note, json.dumps(sorted(claimed), indent=1))
 
 
-def _row(name: str, destination: Path, made: Made) -> tuple:
-    outcome, facts = made.outcome, made.facts
-    shown = ((None,) * 5 if facts is None else
-             (round(facts.seconds, 4), facts.frames, facts.width, facts.height,
-              round(facts.fps, 4)))
-    quality = outcome.quality
-    scores = ((quality.worst, quality.mean, quality.chroma, len(quality.windows))
-              if outcome.crfs else (None,) * 4)
-    return (name, outcome.path.relative_to(destination).as_posix(), *shown, outcome.bytes_in,
-            outcome.bytes_out, outcome.crf, *scores, outcome.drift, len(outcome.tries),
-            str(outcome.reason), outcome.detail, made.sha256_in, made.sha256)
-
-
-def _details(names: Sequence[str], made: Sequence[Made], goal: Goal, codec: str | None,
+def _details(rows: Sequence[dict], made: Sequence[Made], goal: Goal, codec: str | None,
              drift: Drift | None) -> dict:
+    """The settings, and each file with its windows and encodes."""
     return {
         "goal": asdict(goal), "codec": codec or "as the source",
         "features": drift and drift.fingerprint,
-        "versions": versions() | {"ffmpeg": ffmpeg_version(), "vmaf model": "vmaf_v0.6.1neg"},
-        "files": [{
-            "file": name, "sha256_in": one.sha256_in, "sha256": one.sha256,
-            "bytes_in": one.outcome.bytes_in, "bytes_out": one.outcome.bytes_out,
-            "reason": str(one.outcome.reason), "detail": one.outcome.detail,
-            "drift": one.outcome.drift,
+        "versions": versions(VERSIONS_OF + ("torch", "torchvision") * bool(drift)) | {
+            "ffmpeg": ffmpeg_version(), "filters": ", ".join(filters_of(goal.metric)),
+            "vmaf model": "vmaf_v0.6.1neg"},
+        "files": [{column: row[column] for column in DETAILED} | {
             "windows": [{"first_frame": start, "crf": crf, "quality": score}
-                        for start, crf, score in zip(
-                            one.outcome.starts, _each(one.outcome), one.outcome.quality.windows,
-                            strict=True)] if one.outcome.crfs else [],
-            "encodes": [asdict(sample) for sample in one.outcome.tries],
-        } for name, one in zip(names, made, strict=True)],
+                        for start, crf, score in zip(outcome.starts, cycle(outcome.crfs),
+                                                     outcome.quality.windows, strict=False)],
+            "encodes": [asdict(sample) for sample in outcome.tries],
+        } for row, outcome in zip(rows, (one.outcome for one in made), strict=True)],
     }
 
 
-def _each(outcome: Outcome) -> tuple[float, ...]:
-    """The CRF of each window."""
-    many = len(outcome.starts) if len(outcome.crfs) == 1 else 1
-    return outcome.crfs * many
+def is_video(file: Path) -> bool:
+    return file.suffix.lower() in SUFFIXES
+
+
+def destinations(tree: Tree, root: Path, destination: Path, codec: str | None) -> dict[Path, Path]:
+    """The destination of each file's job. A video that might meet another file or a folder (a.avi
+    beside a.mp4) keeps its whole name with a suffix (a.avi.mp4). StudyError if that does not help.
+    """
+    short = {file: destination / file.relative_to(root) for file in tree.files}
+    folders = {destination / RECORDS, *(destination / folder.relative_to(root)
+                                        for folder in tree.folders)}
+    chosen = dict(short)
+    while True:
+        places = {file: places_of(file, place, codec) for file, place in chosen.items()}
+        count = Counter(place for some in places.values() for place in some)
+        met = [file for file, some in places.items()
+               if any(count[place] > 1 or place in folders or place.is_dir() for place in some)]
+        if not met:
+            return chosen
+        longer = [file for file in met if is_video(file) and chosen[file] == short[file]]
+        if not longer:
+            raise StudyError("would be delivered under the name of another file", met[0],
+                             "rename one of them")
+        chosen |= {file: short[file].with_name(file.name + file.suffix) for file in longer}
+
+
+def places_of(file: Path, destination: Path, codec: str | None) -> set[Path]:
+    """Where the result of a file may be delivered: as it is, or under another suffix."""
+    endings = (file.suffix, *suffixes(file, codec)) if is_video(file) else (file.suffix,)
+    return {delivered(file, destination, suffix) for suffix in endings}

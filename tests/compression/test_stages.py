@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from leanclips.clips import Role, load_clips, of_role, write_table
-from leanclips.compression.probe import probe
-from leanclips.compression.variants import (find_constant_crf, make_originals, make_source,
-                                            make_variant, paired)
+from leanclips.compression.ffmpeg import OPENH264, X264_FALLBACK
+from leanclips.compression.inspect import probe
+from leanclips.compression.stages import find_constant_crf, make_variant, paired
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256
+from leanclips.layout import Layout
 from leanclips.records import REPORT, read_csv
 from leanclips.study import External, Optimized, load_study
 
@@ -21,10 +22,23 @@ def times(folder):
     return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.mp4")}
 
 
+@pytest.fixture(scope="module")
+def encoded(tmp_path_factory, new_tiny_study):
+    """A tiny study whose variants are made."""
+    layout = new_tiny_study(tmp_path_factory.mktemp("stages"))
+    study = load_study(layout.study)
+    for variant in ("source", "originals", "optimized", "constant"):
+        make_variant(layout, study, load_clips(layout, study), variant, 2)
+    return layout
+
+
 @pytest.fixture
-def opened(finished_study):
-    """Layout, settings and clips of a finished study."""
-    return (finished_study, load_study(finished_study.study), load_clips(finished_study))
+def opened(encoded, tmp_path):
+    """Layout, settings and clips of a copy of that study."""
+    shutil.copytree(encoded.study, tmp_path / "tiny")
+    layout = Layout(tmp_path / "tiny")
+    study = load_study(layout.study)
+    return layout, study, load_clips(layout, study)
 
 
 @pytest.mark.parametrize("variant, reason", [
@@ -61,8 +75,8 @@ def test_a_second_time_makes_no_clip(opened):
     before = {variant: times(layout.clip(variant, "x").parent)
               for variant in ("source", "originals", "optimized", "constant")}
     report = layout.report("optimized").read_bytes()
-    make_source(layout, study, clips, 1)
-    make_originals(layout, study, clips, 1)
+    make_variant(layout, study, clips, "source", 1)
+    make_variant(layout, study, clips, "originals", 1)
     make_variant(layout, study, clips, "optimized", 1)
     make_variant(layout, study, clips, "constant", 1)
     assert before == {variant: times(layout.clip(variant, "x").parent) for variant in before}
@@ -112,7 +126,7 @@ def test_a_clip_with_another_number_of_frames_than_its_row_is_told(opened):
     layout, study, clips = opened
     clips[0] = replace(clips[0], frames=7)
     with pytest.raises(StudyError, match="the clip has 6 frames where clips.csv says 7"):
-        make_source(layout, study, clips, 1)
+        make_variant(layout, study, clips, "source", 1)
 
 
 def test_a_file_that_changed_since_it_was_listed_is_told(opened, make_clip):
@@ -121,7 +135,7 @@ def test_a_file_that_changed_since_it_was_listed_is_told(opened, make_clip):
     layout.clips_root_note.write_text(f"{layout.study / 'mine'}\n")
     make_clip(layout.study / "mine" / clips[0].file, seed=99)
     with pytest.raises(StudyError, match="tape0_0.mp4: the clip is not the one that clips.csv"):
-        make_source(layout, study, clips, 1)
+        make_variant(layout, study, clips, "source", 1)
 
 
 def test_a_control_that_cannot_be_met_is_told(opened):
@@ -147,17 +161,18 @@ def test_a_stopped_search_for_the_control_goes_on_where_it_was(opened):
 def test_what_a_killed_process_left_aside_goes(opened):
     layout, study, clips = opened
     (layout.report("source").parent / ".aside-dead").mkdir()
-    make_source(layout, study, clips, 1)
+    make_variant(layout, study, clips, "source", 1)
     assert not list(layout.work.glob("clips/**/.aside-*"))
 
 
 def test_a_square_of_its_own_is_cut_for_the_clip_that_has_one(tiny_study):
     from leanclips.clips import Roi
 
-    study, clips = load_study(tiny_study.study), load_clips(tiny_study)
+    study = load_study(tiny_study.study)
+    clips = load_clips(tiny_study, study)
     clips[0] = replace(clips[0], roi=Roi(4, 2, 33))
     write_table(tiny_study.table, clips)
-    make_source(tiny_study, study, load_clips(tiny_study), 2)
+    make_variant(tiny_study, study, load_clips(tiny_study, study), "source", 2)
     widths = read_csv(tiny_study.report("source"))["width"]
     assert widths[0] == 32 and set(widths[1:]) == {80}
 
@@ -220,3 +235,25 @@ def test_what_lies_beside_another_tools_file_is_not_taken_for_it(vendor):
                     layout.study / "theirs" / "older" / "a-001.mp4")
     with pytest.raises(StudyError, match="older/a-001.mp4: stands for the same clip as .*01.mkv"):
         paired(layout, theirs, chosen)
+
+
+def test_the_encoder_of_the_crops_stands_in_the_report_and_decides_whether_they_are_made_again(
+        opened, ffmpeg_without):
+    layout, study, clips = opened
+    before, first = times(layout.report("source").parent), layout.clip("source", clips[0].id)
+    bytes_before = first.read_bytes()
+    assert set(read_csv(layout.report("source"))["detail"]) == {OPENH264}
+    ffmpeg_without("libopenh264")
+    make_variant(layout, study, clips, "source", 2)
+    after = times(layout.report("source").parent)
+    assert all(after[name] != before[name] for name in before)
+    assert set(read_csv(layout.report("source"))["detail"]) == {X264_FALLBACK}
+    assert first.read_bytes() != bytes_before
+
+
+def test_the_control_without_x264_is_one_sentence(opened, ffmpeg_without):
+    layout, _, clips = opened
+    layout.control("constant").unlink()
+    ffmpeg_without("libx264")
+    with pytest.raises(StudyError, match="this FFmpeg has no libx264"):
+        find_constant_crf(layout, of_role(clips, Role.TARGET)[:2], "constant", "optimized", 1)

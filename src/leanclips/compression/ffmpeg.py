@@ -1,0 +1,251 @@
+"""FFmpeg: the one place that starts it and knows its command lines."""
+
+import errno
+import os
+import signal
+import subprocess
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from itertools import chain
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+
+from leanclips.errors import ClipError, StudyError
+from leanclips.files import written_aside
+
+GET_FFMPEG = ("reinstall imageio-ffmpeg with pip, or set IMAGEIO_FFMPEG_EXE to the path of "
+              "another FFmpeg")
+INSTEAD = {"libvmaf": "use --metric ssim with 'leanclips optimize', or ",
+           "libsvtav1": "use another --codec, or ", "libx265": "use another --codec, or "}
+STOPS = {signal.SIGINT, signal.SIGTERM, signal.SIGKILL, signal.SIGHUP}  # a person or the system
+QUIET = {"SVT_LOG": "1"}  # SVT-AV1 prints errors only, so the first line is FFmpeg's reason
+OPENH264, X264_FALLBACK = "libopenh264 (FFmpeg)", "libx264 (fallback)"
+RAW_BGR = ("-f", "rawvideo", "-pix_fmt", "bgr24")
+BITEXACT = ("-fflags", "+bitexact", "-flags:v", "+bitexact")
+KEYFRAME_INTERVAL = 12  # frames, of a crop
+# SSIM is meant for about 256 lines; libvmaf averages pixels down to that by a whole factor.
+SSIM_SIZE = "scale=w=iw/{0}:h=ih/{0}:flags=area".format("max(1\\,round(min(iw\\,ih)/256))")
+# Faults of the machine or the folder; clips are decoded before FFmpeg gets them.
+NOT_THE_CLIP = {os.strerror(number) for number in (
+    errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EIO, errno.ENOENT, errno.EACCES,
+    errno.EROFS, errno.EDQUOT)}
+
+
+def ffmpeg() -> str:
+    """Path of FFmpeg: IMAGEIO_FFMPEG_EXE, else the one that imageio-ffmpeg brings."""
+    try:
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except RuntimeError as error:
+        raise StudyError(f"FFmpeg cannot run ({error})", "FFmpeg", GET_FFMPEG) from None
+
+
+def ffmpeg_version() -> str:
+    """First line of `ffmpeg -version`, up to the copyright."""
+    return _printed(ffmpeg(), "-version").splitlines()[0].split(" Copyright")[0]
+
+
+@cache
+def _printed(exe: str, option: str) -> str:
+    """What `exe` prints about itself."""
+    try:
+        return subprocess.run([exe, "-hide_banner", option], capture_output=True, text=True,
+                              check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise StudyError(f"FFmpeg cannot run ({error})", exe, GET_FFMPEG) from None
+
+
+def has(name: str) -> bool:
+    """Whether FFmpeg lists `name` among its encoders or filters."""
+    lines = (line.split() for option in ("-encoders", "-filters")
+             for line in _printed(ffmpeg(), option).splitlines())
+    return any(words[1:2] == [name] for words in lines)
+
+
+def require(*names: str) -> None:
+    """StudyError for the first of these encoders and filters that FFmpeg lacks."""
+    for name in names:
+        if not has(name):
+            raise StudyError(f"this FFmpeg has no {name}", ffmpeg(),
+                             f"{INSTEAD.get(name, '')}set IMAGEIO_FFMPEG_EXE to the path of an "
+                             "FFmpeg that has it")
+
+
+def filters_of(metric: str) -> tuple[str, ...]:
+    """The filters that measure `metric` and chroma; SSIM is libvmaf's where that is there."""
+    by_vmaf = metric == "vmaf" or metric == "ssim" and has("libvmaf")
+    return ("libvmaf",) if by_vmaf else (metric, "psnr")
+
+
+def _failure(code: int, stderr: str, where: Path) -> StudyError:
+    """ClipError unless the failure has nothing to do with the clip."""
+    if code == 255 or -code in STOPS:  # FFmpeg ends with 255 after a signal
+        return StudyError("FFmpeg was stopped", where, "start again; use fewer --jobs if the "
+                                                       "memory did not suffice")
+    if "No space left on device" in stderr:
+        return StudyError("the disk is full", where, "free some space and start again")
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    if told := [line for line in lines if any(why in line for why in NOT_THE_CLIP)]:
+        return StudyError(f"FFmpeg failed ({told[0]})", where, "this may pass: start again, with "
+                          "fewer --jobs if memory or open files did not suffice")
+    if code < 0:  # FFmpeg crashed on this clip
+        lines.insert(0, signal.strsignal(-code) or f"signal {-code}")
+    return ClipError(f"FFmpeg failed ({lines[0] if lines else 'no message'})", where,
+                     "check that the clip plays, replace it or take it out of the set")
+
+
+def run(arguments: Iterable[object], where: Path, folder: Path | None = None,
+        frames: Iterable[np.ndarray] = ()) -> int:
+    """Run FFmpeg in `folder`, with raw `frames` as its input "-"; return how many there were.
+
+    StudyError about the file `where` if it fails. SIGINT is blocked in FFmpeg, which would report
+    a broken file if it received it while opening one; this process handles it and ends FFmpeg.
+    """
+    command = [ffmpeg(), "-hide_banner", "-nostdin", "-y", "-v", "error", *map(str, arguments)]
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit it
+    try:
+        process = subprocess.Popen(command, cwd=folder, env=os.environ | QUIET,
+                                   stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+    count = 0
+    try:
+        with suppress(BrokenPipeError):  # FFmpeg ended early; its message says why
+            for frame in frames:
+                process.stdin.write(frame.tobytes())
+                count += 1
+        _, stderr = process.communicate()
+    except BaseException:
+        process.kill()
+        process.communicate()
+        raise
+    if process.returncode:
+        raise _failure(process.returncode, stderr.decode(errors="replace"), where)
+    return count
+
+
+@dataclass(frozen=True)
+class Codec:
+    """A video format and its encoder, with the scale of its CRF.
+
+    `first` is the CRF to try if nothing is known, `slope` what a CRF costs in headroom (see
+    quality.Metric), `halving` how many halve the bytes (all measured on J-HMDB clips at VMAF NEG
+    93). `pixels` are FFmpeg's names of the pixel formats that the encoder keeps. `zones`: each
+    window can have its own CRF.
+    """
+
+    encoder: str
+    lowest: float
+    highest: float
+    step: float
+    first: float
+    slope: float
+    halving: float
+    pixels: frozenset[str]
+    zones: bool
+
+    def at(self, crf: float) -> float:
+        """The nearest CRF on the scale."""
+        crf = round(round(crf / self.step) * self.step, 4)
+        return float(min(max(crf, self.lowest), self.highest))
+
+
+_PLANAR = frozenset(f"yuv{full}{layout}p" for layout in (420, 422, 444) for full in ("", "j"))
+CODECS = {
+    "h264": Codec("libx264", 1, 51, 0.1, 20, -1.0, 5.5, _PLANAR, True),
+    "hevc": Codec("libx265", 1, 51, 0.1, 19, -0.9, 5.8, _PLANAR - {"yuvj422p", "yuvj444p"}, True),
+    "av1": Codec("libsvtav1", 1, 63, 1, 27, -0.4, 11.5, frozenset({"yuv420p"}), False),
+}
+
+
+def encode(source: Path, destination: Path, codec: str, crfs: Sequence[float],
+           starts: Sequence[int] = (0,)) -> None:
+    """Re-encode the first video track of `source`; audio and subtitles are copied.
+
+    `crfs` holds the CRF of each window of frames, which begin at `starts` (one: the whole clip).
+    Frame count, timestamps, size, rotation, colour tags and pixel format stay.
+    """
+    require(CODECS[codec].encoder)
+    crf = min(crfs)
+    # Neighbours of one CRF are one zone. Its bit rate factor 2^(-d/6) moves its quantizers by d:
+    # the same ones as encoding it at CRF + d (x264's and x265's ratecontrol; frame types stay).
+    firsts = [n for n in range(len(crfs)) if n == 0 or crfs[n] != crfs[n - 1]]
+    ends = [starts[n] - 1 for n in firsts[1:]] + [10**7]
+    zones = "/".join(f"{starts[n]},{end},b={2 ** ((crf - crfs[n]) / 6):.4f}"
+                     for n, end in zip(firsts, ends, strict=True))
+    zoned = [f"zones={zones}"] if len(firsts) > 1 else []
+    options = ["-c:v", CODECS[codec].encoder, "-crf", f"{crf:g}"]
+    # One thread: the bytes depend on the number of threads.
+    if codec == "av1":
+        options += ["-preset", 6, "-svtav1-params", "lp=1"]
+    elif codec == "hevc":
+        options += ["-preset", "medium", "-tag:v", "hvc1", "-x265-params",
+                    ":".join(["log-level=none:pools=none:frame-threads=1", *zoned])]
+    else:
+        options += ["-preset", "medium", "-threads", 1, *(zoned and ["-x264-params", *zoned])]
+    run(["-noautorotate", "-i", source.resolve(), "-map", "0:v:0", "-map", "0:a?", "-map", "0:s?",
+         "-c", "copy", *options, "-fps_mode", "passthrough", "-enc_time_base:v", "demux",
+         *BITEXACT, "-movflags", "+faststart", destination.resolve()], source)
+
+
+def write_frames(frames: Iterable[np.ndarray], destination: Path, fps: int) -> None:
+    """Encode RGB frames (height, width, 3), uint8, by x264 into an MP4, whole or not at all."""
+    first = next(frames := iter(frames))
+    with written_aside(destination) as aside:
+        run([*RAW_BGR, "-s", f"{first.shape[1]}x{first.shape[0]}", "-r", fps, "-i", "-", "-c:v",
+             "libx264", "-preset", "fast", "-crf", 17, "-pix_fmt", "yuv420p", "-threads", 1,
+             *BITEXACT, "-map_metadata", -1, "-f", "mp4", aside.absolute()], destination,
+            frames=(frame[..., ::-1] for frame in chain([first], frames)))
+
+
+def crop_encoder() -> str:
+    """The encoder of the source crops: OpenH264, or x264 where FFmpeg lacks that."""
+    if has("libopenh264"):
+        return OPENH264
+    require("libx264")
+    return X264_FALLBACK
+
+
+def write_crop(frames: Iterable[np.ndarray], side: int, fps: float, destination: Path,
+               encoder: str) -> int:
+    """Encode BGR frames (side, side, 3) by OpenH264 as OpenCV's VideoWriter sets it up.
+
+    OpenCV asks for `fps × width × height` bits per second (1 bit per pixel) and a keyframe
+    every 12 frames, and leaves the rest to the encoder (modules/videoio, cap_ffmpeg_impl.hpp).
+    `encoder` is that of `crop_encoder`; x264 gets the same. Returns the number of frames written.
+    """
+    name = (["libopenh264"] if encoder == OPENH264 else
+            ["libx264", "-preset", "medium", "-bf", 0, "-sc_threshold", 0])
+    return run([*RAW_BGR, "-s", f"{side}x{side}", "-r", f"{fps:.6f}", "-i", "-", "-c:v", *name,
+                "-b:v", round(fps * side * side), "-g", KEYFRAME_INTERVAL, "-pix_fmt", "yuv420p",
+                "-threads", 1, "-fps_mode", "passthrough", *BITEXACT, "-movflags", "+faststart",
+                destination.resolve()], destination, frames=frames)
+
+
+def compare(distorted: Path, reference: Path, folder: Path, metric: str,
+            height: int | None) -> None:
+    """Write what FFmpeg measures of each frame into `folder`: with libvmaf scores.json (VMAF NEG,
+    the PSNR of each plane, SSIM for metric `ssim`), else scores.log (the metric) and psnr.log.
+
+    Frames are paired by number, whatever their timestamps. With a `height`, both clips are first
+    rotated as they are shown and scaled to it (bicubic).
+    """
+    filters = filters_of(metric)
+    require(*filters)
+    rotation = [] if height else ["-noautorotate"]
+    ready = "settb=1/1000,setpts=N*40" + (f",scale=-2:{height}:flags=bicubic" if height else "")
+    graph = f"[0:v:0]{ready}[d];[1:v:0]{ready}[r];"
+    if filters == ("libvmaf",):
+        ssim = "|name=float_ssim" if metric == "ssim" else ""
+        graph += (f"[d][r]libvmaf=model=version=vmaf_v0.6.1neg:feature=name=psnr{ssim}:"
+                  "log_fmt=json:log_path=scores.json:n_threads=1")
+    else:
+        size = SSIM_SIZE if metric == "ssim" else "null"
+        graph += ("[d]split[d1][d2];[r]split[r1][r2];"
+                  "[d1][r1]psnr,metadata=print:file=psnr.log,nullsink;"
+                  f"[d2]{size}[d3];[r2]{size}[r3];[d3][r3]{metric}=stats_file=scores.log")
+    run([*rotation, "-i", distorted.resolve(), *rotation, "-i", reference.resolve(), "-lavfi",
+         graph, "-fps_mode", "passthrough", "-f", "null", "-"], distorted, folder)

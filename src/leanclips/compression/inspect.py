@@ -1,0 +1,308 @@
+"""What a video file holds, read in one pass: size, frames, times, tracks, and how it looks."""
+
+import errno
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from math import log2
+from pathlib import Path
+
+import av
+import numpy as np
+from av.sidedata.sidedata import Type
+
+from leanclips.errors import ClipError, StudyError
+
+# One packet is one shown frame. Elsewhere packets may hold none (VP9's and AV1's hidden
+# frames) or a packed pair (MPEG-4 in AVI), so the frames are decoded and counted.
+PACKET_IS_FRAME = {"h264", "hevc", "mjpeg", "vp8", "prores", "dnxhd", "ffv1"}
+REPLACE = "replace it by a good copy or take it out of the set"
+# A cut, as FFmpeg's filter scdet finds it at 10 %: the levels of luma by which a frame differs from
+# the one before, and by which that difference differs from the one before it.
+CUT = 25.5
+COVER = "a cover picture"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A clip as it is shown: width and height after rotation (degrees, counter-clockwise).
+
+    `fps` is the rate that the container states; `seconds` runs from the first frame's time to
+    the end of the last one. J-HMDB states 30 and holds gaps: 40 frames may last 1.6 s.
+    `pixels` is FFmpeg's name of the pixel format.
+    """
+
+    width: int
+    height: int
+    frames: int
+    fps: float
+    seconds: float
+    rotation: int
+    codec: str
+    pixels: str
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What predicts a clip's CRF. `qp` is the mean quantizer on H.264's scale, None where the
+    decoder does not export it; `bits` those of the video track for each pixel shown. In grey levels
+    of luma: `motion` is the mean change to the next frame, `detail` that to the next pixel,
+    `grain` the median second difference of three pixels, `contrast` the standard deviation.
+    """
+
+    qp: float | None
+    bits: float
+    motion: float
+    detail: float
+    grain: float
+    contrast: float
+
+
+@dataclass(frozen=True)
+class Track:
+    """An audio or subtitle track: its packets' hash and times, in seconds from the first frame."""
+
+    kind: str
+    codec: str
+    packets: str
+    times: tuple[float, ...]
+    tick: float
+
+
+@dataclass(frozen=True)
+class Inspection(Probe):
+    """A clip that was decoded from end to end, and what else its file holds.
+
+    `times` are seconds of each frame, ascending, the first at 0, as are the starts of `chapters`,
+    each with its title; `tick` is the unit that the file counts frame times in. `cuts` are the
+    first frames of new scenes; `colours` range, primaries, transfer and matrix; `aspect` that of
+    a pixel; `depth` bits for each sample; `others` what is neither video, audio nor subtitles.
+    """
+
+    times: tuple[float, ...]
+    tick: float
+    cuts: tuple[int, ...]
+    looks: Looks
+    interlaced: bool
+    aspect: float
+    colours: tuple[int, ...]
+    depth: int
+    videos: int
+    tracks: tuple[Track, ...]
+    others: tuple[str, ...]
+    chapters: tuple[tuple[float, str], ...]
+
+
+def probe(path: Path, whole: bool = False, least: int = 2) -> Probe:
+    """Probe `path`; `whole` decodes every frame, which finds damage that packets do not show.
+
+    StudyError where the file cannot be read, holds no video or has fewer than `least` frames.
+    """
+    with opened(path) as (container, video):
+        shown = _Shown(path, video, whole or video.codec.canonical_name not in PACKET_IS_FRAME)
+        for packet in container.demux(video):
+            shown.add(packet)
+        return shown.probe(container, least)
+
+
+def inspect(path: Path, least: int = 1) -> Inspection:
+    """Decode a clip once. StudyError as `probe` raises it."""
+    with opened(path) as (container, video):
+        kept = [stream for stream in (*container.streams.audio, *container.streams.subtitles)
+                if stream.codec_context is not None]  # in the order of ffmpeg.encode
+        ticks, digests = ({stream.index: start() for stream in kept} for start in (list, sha256))
+        shown, pictures = _Shown(path, video, whole=True), _Pictures()
+        video.codec_context.options = {"export_side_data": "venc_params"}
+        for packet in container.demux([video, *kept]):
+            index, codec = packet.stream.index, packet.stream.codec.canonical_name
+            if index == video.index:
+                for frame in shown.add(packet):
+                    pictures.add(frame)
+            elif data := _payload(codec, bytes(packet)):
+                digests[index].update(data)
+                ticks[index].append(packet.pts if packet.pts is not None else packet.dts)
+        found, context = shown.probe(container, least), video.codec_context
+        start = min(_seconds(shown.ticks, video), default=0.0)
+        others, shown_at = _others(container, video, kept), shown.decoded
+        if None not in shown_at:
+            shown_at = (np.sort(shown_at) - min(shown_at)).tolist()
+        return Inspection(
+            **vars(found), times=tuple(_seconds(shown_at, video)), tick=float(video.time_base),
+            cuts=tuple(pictures.cuts), looks=pictures.looks(shown.bytes),
+            interlaced=pictures.interlaced,
+            aspect=float(video.sample_aspect_ratio or 1) or 1.0,
+            colours=(2 if context.color_range == 2 else 1,  # limited where unsaid
+                     context.color_primaries, context.color_trc, context.colorspace),
+            depth=max(part.bits for part in shown.first.format.components),
+            videos=len(container.streams.video) - others.count(COVER), others=tuple(others),
+            tracks=tuple(_track(stream, ticks[stream.index], digests[stream.index].hexdigest(),
+                                start) for stream in kept),
+            chapters=tuple((float(chapter["start"] * chapter["time_base"]) - start,
+                            chapter["metadata"].get("title", ""))
+                           for chapter in container.chapters()))
+
+
+class _Shown:
+    """The video packets of a clip, and its frames: all of them if `whole`, else the first ones."""
+
+    def __init__(self, path: Path, video: av.VideoStream, whole: bool):
+        self.path, self.video, self.whole, self.first = path, video, whole, None
+        self.damaged = _ends_early(path)
+        self.packets = self.bytes = 0
+        self.ticks, self.spans, self.decoded = [], [], []
+
+    def add(self, packet: av.Packet) -> list[av.VideoFrame]:
+        self.damaged |= packet.is_corrupt
+        self.packets += packet.size > 0
+        self.bytes += packet.size
+        if packet.size > 0 and not packet.is_discard:
+            self.ticks.append(packet.pts if packet.pts is not None else packet.dts)
+            if packet.pts is not None:
+                self.spans.append((packet.pts, packet.pts + (packet.duration or 0)))
+        frames = packet.decode() if self.whole or self.first is None else []
+        self.damaged |= any(frame.is_corrupt for frame in frames)
+        self.first = self.first or next(iter(frames), None)
+        self.decoded += [frame.pts for frame in frames]
+        return frames
+
+    def probe(self, container: av.container.InputContainer, least: int) -> Probe:
+        frames = len(self.decoded if self.whole else self.ticks)
+        # MP4 and MOV list every packet in their index: fewer of them means a cut file.
+        if self.damaged or ("mp4" in container.format.name and self.packets < self.video.frames):
+            raise ClipError("the clip is cut short or damaged", self.path, REPLACE)
+        if self.first is None or frames == 0:
+            raise ClipError("the clip holds no frame", self.path, REPLACE)
+        if frames < least:
+            raise ClipError(f"the clip has one frame only and needs at least {least}", self.path,
+                            "replace it or take it out of the set")
+        fps = float(self.video.average_rate or self.video.guessed_rate or 0)
+        seconds = 0.0
+        if len(self.spans) == frames:
+            starts, ends = zip(*self.spans, strict=True)
+            seconds = float((max(ends) - min(starts)) * self.video.time_base)
+        rotation = int(self.first.rotation) % 360
+        size = (self.first.width, self.first.height)[::-1 if rotation in (90, 270) else 1]
+        return Probe(*size, frames, fps, seconds or frames / (fps or 25), rotation,
+                     self.video.codec.canonical_name, self.first.format.name)
+
+
+class _Pictures:
+    """What the decoded frames look like."""
+
+    def __init__(self):
+        self.quantizers, self.changes, self.textures, self.cuts = [], [], [], []
+        self.pixels, self.interlaced, self.before = 0, False, None
+
+    def add(self, frame: av.VideoFrame) -> None:
+        plane = frame.planes[0]  # every fourth row of luma: enough to see a cut, and cheap
+        # The line size of a picture that is stored bottom-up is negative.
+        rows = np.frombuffer(plane, np.uint8).reshape(-1, abs(plane.line_size))
+        luma, before = rows[:frame.height:4, :frame.width].astype(np.int16), self.before
+        like = before is not None and before.shape == luma.shape
+        self.changes.append(float(np.abs(luma - before).mean()) if like else 0.0)
+        self.before = luma
+        if min(self.changes[-1], abs(self.changes[-1] - self.changes[-2:][0])) >= CUT:
+            self.cuts.append(len(self.changes) - 1)
+        slopes = np.diff(luma, axis=1)
+        bends = np.abs(np.diff(slopes, axis=1))
+        self.textures.append((np.abs(slopes).mean(), np.median(bends), luma.std())
+                             if bends.size else (0.0, 0.0, 0.0))
+        self.interlaced |= frame.interlaced_frame
+        self.pixels += frame.width * frame.height
+        found = frame.side_data.get(Type.VIDEO_ENC_PARAMS)
+        if found is not None and found.nb_blocks:
+            with suppress(RuntimeError):  # an interlaced frame's blocks come in pairs of rows
+                mean = float(found.qp_map().mean())
+                # Other codecs than H.264 (AV_VIDEO_ENC_PARAMS_H264, 1) export the step itself
+                # (MPEG-4: twice its quantizer); its QP stands for a step of 2^((QP - 4) / 6).
+                self.quantizers.append(mean if found.codec_type == 1
+                                       else 4 + 6 * log2(max(mean, 1)))
+
+    def looks(self, size: int) -> Looks:
+        """`size` is that of the video track in bytes."""
+        return Looks(float(np.mean(self.quantizers)) if self.quantizers else None,
+                     8 * size / self.pixels, float(np.mean(self.changes[1:] or [0.0])),
+                     *np.mean(self.textures, axis=0).tolist())
+
+
+def _others(container: av.container.InputContainer, video: av.VideoStream,
+            kept: Sequence[av.stream.Stream]) -> list[str]:
+    """What an encode would lose, in words. FFmpeg writes MP4's track of chapters anew."""
+    found, chapters = [], len(container.chapters())
+    for stream in container.streams:
+        if stream.disposition & av.stream.Disposition.attached_pic:
+            found.append(COVER)
+        elif not (stream.type == "video" or stream in kept or stream.type == "data"
+                  and stream.name == "bin_data" and stream.frames == chapters > 0):
+            found.append(f"{'an' if stream.type.startswith('a') else 'a'} {stream.type} track")
+    if video.metadata.get("alpha_mode") == "1":  # WebM's, which decoders here leave out
+        found.append("an alpha channel")
+    return found
+
+
+def _track(stream: av.stream.Stream, ticks: list[int | None], digest: str, start: float) -> Track:
+    """PCM has no packets of its own: containers cut it as they like, so it has one time."""
+    codec = stream.codec.canonical_name
+    times = tuple(t - start for t in _seconds(ticks, stream))
+    return Track(stream.type, codec, digest, times[:1] if codec.startswith("pcm_") else times,
+                 float(stream.time_base))
+
+
+def _payload(codec: str, data: bytes) -> bytes:
+    """A packet less what containers add: the ADTS header of AAC, the empty end of mov_text."""
+    if codec == "aac" and len(data) > 7 and data[0] == 0xFF and data[1] & 0xF6 == 0xF0:
+        return data[7 if data[1] & 1 else 9:]
+    return b"" if codec == "mov_text" and data == b"\0\0" else data
+
+
+def _seconds(ticks: list[int | None], stream: av.stream.Stream) -> list[float]:
+    if None in ticks:  # No times at all (a raw stream): the stated rate is all there is.
+        return [n / float(getattr(stream, "average_rate", None) or 25) for n in range(len(ticks))]
+    return (np.array(ticks, dtype=np.int64) * float(stream.time_base)).tolist()
+
+
+def _ends_early(path: Path) -> bool:
+    """Whether a Matroska or WebM file is shorter than its one Segment; decoders do not notice.
+
+    The first byte of a size has as many leading zeros as bytes follow; all ones: it is unknown.
+    """
+    end = 0
+    with path.open("rb") as file:
+        for element in (b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"):  # Matroska, Segment
+            file.seek(end)
+            if file.read(4) != element:
+                return False
+            first = file.read(1)
+            more = 8 - first[0].bit_length() if first else 0
+            all_ones = (1 << 7 * (more + 1)) - 1
+            size = int.from_bytes(first + file.read(more)) & all_ones
+            end = file.tell() + (size if size != all_ones else 0)
+    return end > path.stat().st_size
+
+
+def open_video(path: Path) -> av.container.InputContainer:
+    """FFmpeg takes a relative name with a colon for a URL; a title may have any encoding."""
+    return av.open(str(path.absolute()), metadata_errors="replace")
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+    """The file and its video stream; ClipError where FFmpeg cannot read it."""
+    if not path.is_file():
+        raise ClipError("the clip is missing", path, "restore it or take it out of the set")
+    if path.stat().st_size == 0:
+        raise ClipError("the clip is empty (0 bytes)", path, REPLACE)
+    try:
+        with open_video(path) as container:
+            stream = container.streams.best("video")
+            if stream is None:
+                raise ClipError("the file holds no video", path, REPLACE)
+            if stream.codec_context is None:
+                raise ClipError("the clip is of an unknown format", path, REPLACE)
+            yield container, stream
+    except av.error.FFmpegError as error:
+        if error.errno in (errno.ENOMEM, errno.EMFILE, errno.ENFILE):
+            raise StudyError(f"the clip cannot be read now ({error.strerror})", path,
+                             "start again, with fewer --jobs") from None
+        raise ClipError(f"the clip cannot be read ({error.strerror})", path, REPLACE) from None
