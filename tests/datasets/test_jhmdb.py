@@ -1,22 +1,25 @@
-"""J-HMDB: the committed table is what the code makes, and fetching it is safe."""
+"""J-HMDB: the committed table is what the code makes; downloads resume; unpacking is safe."""
 
 import hashlib
 import io
+import shutil
 import zipfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from leanclips.clips import Clip, Role, check_roles, of_role, pretraining_clips, read_table
-from leanclips.clips import write_table
+from leanclips.clips import (Clip, Role, check_roles, of_role, pretraining_clips, read_table,
+                             write_table)
 from leanclips.datasets import jhmdb
 from leanclips.errors import StudyError
-from leanclips.splits import pretraining_split
-from leanclips.study import Pretraining
+from leanclips.rounds import pretraining_split
+from leanclips.study import Holdout, Pretraining
 
 TABLE = jhmdb.TABLE
+DATA = bytes(range(256)) * 20_000
 CONTENT = {f"{label}/film_{label}_{number}.avi": f"{label} {number} ".encode() * 5000
            for label in ("run", "walk") for number in range(3)}
 CLIPS = [Clip(f"clip-{number}", file, file.split("/")[0], "film", Role.TARGET,
@@ -38,7 +41,7 @@ def files(folder: Path) -> set[str]:
 
 def test_the_table_holds_112_target_48_held_out_and_768_pretraining_clips():
     clips = read_table(TABLE)
-    check_roles(clips, TABLE)
+    check_roles(clips, Holdout(), TABLE)
     assert Counter(clip.role for clip in clips) == {"pretrain": 768, "target": 112, "heldout": 48}
     assert Counter(clip.label for clip in of_role(clips, Role.HELDOUT)) == dict.fromkeys(
         jhmdb.TARGET_CLASSES, 12)
@@ -46,16 +49,16 @@ def test_the_table_holds_112_target_48_held_out_and_768_pretraining_clips():
     assert all(clip.frames and len(clip.sha256) == 64 for clip in clips)
 
 
-def test_no_held_out_recording_is_trained_on():
+def test_no_recording_is_in_two_roles_once_pretraining_has_left_some_out():
     clips = read_table(TABLE)
-    heldout = {clip.group for clip in of_role(clips, Role.HELDOUT)}
-    trained_on = of_role(clips, Role.TARGET) + pretraining_clips(clips)
-    assert not heldout & {clip.group for clip in trained_on}
-    assert len(pretraining_clips(clips)) == 764
+    groups = [{clip.group for clip in part} for part in (
+        of_role(clips, Role.TARGET), of_role(clips, Role.HELDOUT), pretraining_clips(clips))]
+    assert len(set.union(*groups)) == sum(map(len, groups))
+    assert len(pretraining_clips(clips)) == 696
 
 
-def test_the_committed_table_is_made_from_the_list_of_hashes(shared_clips, tmp_path):
-    write_table(tmp_path / "clips.csv", jhmdb.table(shared_clips / "hashes.csv"))
+def test_the_committed_table_is_made_from_the_clips(jhmdb_clips, tmp_path):
+    write_table(tmp_path / "clips.csv", jhmdb.table(jhmdb_clips))
     assert (tmp_path / "clips.csv").read_bytes() == TABLE.read_bytes()
 
 
@@ -72,45 +75,46 @@ def official(tmp_path):
     return folder
 
 
-def test_official_lists_fill_the_column_fold(official, shared_clips):
-    clips = jhmdb.table(shared_clips / "hashes.csv", official)
+@pytest.fixture
+def some_clips(jhmdb_clips, tmp_path):
+    """A folder with every twelfth clip."""
+    for clip in read_table(TABLE)[::12]:
+        path = tmp_path / "some" / clip.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(jhmdb_clips / clip.file)
+    return tmp_path / "some"
+
+
+def test_official_lists_fill_the_column_fold(official, some_clips):
+    clips = jhmdb.table(some_clips, official)
     folds = jhmdb.official_folds(official)
-    assert len(folds) == 928 and {clip.file: clip.fold for clip in clips} == folds
-    assert [replace(clip, fold="") for clip in clips] == read_table(TABLE)
-    settings = Pretraining(split="official")
-    aside = pretraining_split(pretraining_clips(clips), settings)
-    assert aside == {clip.id for clip in pretraining_clips(clips) if clip.fold == "validation"}
+    assert len(folds) == 928 and all(clip.fold == folds[clip.file] for clip in clips)
+    assert [replace(clip, fold="") for clip in clips] == jhmdb.table(some_clips)
+    aside = pretraining_split(clips, Pretraining(split="official"))
+    assert aside == {clip.id for clip in clips if clip.fold == "validation"}
 
 
-def test_official_lists_that_will_not_do_are_told(official, shared_clips, tmp_path):
-    with pytest.raises(StudyError, match="holds no list .*_test_split2.txt; unpack"):
-        jhmdb.official_folds(official, 2)
+def test_official_lists_that_do_not_fit_are_reported(official, some_clips):
+    with pytest.raises(StudyError, match="holds no list .*_test_split1.txt; unpack"):
+        jhmdb.official_folds(some_clips)
     (official / "run_test_split1.txt").write_text("a.avi 1\nb.avi 3\n")
     with pytest.raises(StudyError, match="run_test_split1.txt line 2: is not a clip's name and 1"):
         jhmdb.official_folds(official)
     (official / "run_test_split1.txt").write_text("a.avi 1\n")
-    with pytest.raises(StudyError, match="40 clips are in none of the official lists, the first"):
-        jhmdb.table(shared_clips / "hashes.csv", official)
+    with pytest.raises(StudyError, match="3 clips are in none of the official lists, the first"):
+        jhmdb.table(some_clips, official)
 
 
-def test_the_clips_themselves_give_the_same_rows(jhmdb_clips, tmp_path):
-    listed = {clip.file: clip for clip in read_table(TABLE)[::12]}
-    for file in listed:
-        (tmp_path / file).parent.mkdir(exist_ok=True)
-        (tmp_path / file).symlink_to(jhmdb_clips / file)
-    for clip in jhmdb.table(tmp_path):
-        same = listed[clip.file]
-        assert (clip.label, clip.group, clip.frames, clip.sha256) == (
-            same.label, same.group, same.frames, same.sha256)
-
-
-def test_a_folder_without_the_clips_is_told(tmp_path):
-    with pytest.raises(StudyError, match="holds no class folders with .avi files"):
+def test_a_folder_without_the_clips_is_reported(tmp_path):
+    with pytest.raises(StudyError, match="holds no class folders with clips"):
         jhmdb.table(tmp_path)
 
 
-def test_the_recording_is_the_name_before_the_last_class():
-    assert jhmdb.group_of("boom_clap_(x)_clap_u_nm_0", "clap") == "boom_clap_(x)"
+def test_the_recording_is_the_name_before_the_last_class(tmp_path, make_clip):
+    make_clip(tmp_path / "clap" / "boom_clap_(x)_clap_u_nm_0.avi", "mpeg4")
+    clip, = jhmdb.table(tmp_path)
+    assert (clip.group, clip.role, clip.file) == (
+        "boom_clap_(x)", "pretrain", "clap/boom_clap_(x)_clap_u_nm_0.avi")
 
 
 def test_fetching_unpacks_the_listed_clips_and_nothing_else(tmp_path, server):
@@ -160,7 +164,7 @@ def test_fetching_goes_on_after_an_interruption(tmp_path, server):
     (lambda whole: archive(dict(list(CONTENT.items())[1:])),
      "it lacks the clip run/film_run_0.avi"),
 ])
-def test_a_bad_archive_is_told_and_removed(tmp_path, server, spoil, problem):
+def test_a_bad_archive_is_reported_and_removed(tmp_path, server, spoil, problem):
     server.files["a.zip"] = spoil(archive(CONTENT))
     with pytest.raises(StudyError, match=problem):
         jhmdb.fetch(tmp_path, CLIPS, server.url("a.zip"))
@@ -172,14 +176,80 @@ def test_a_bad_archive_is_told_and_removed(tmp_path, server, spoil, problem):
 
 def test_a_disk_too_small_for_the_clips_keeps_the_archive(tmp_path, server, monkeypatch):
     server.files["a.zip"] = archive(CONTENT)
-
-    def full(folder, size):
-        raise StudyError("the disk has too little room", folder, "free some")
-
+    free = iter([1 << 30, 1000])  # for the archive, for the clips
     with monkeypatch.context() as patch:
-        patch.setattr(jhmdb, "need_space", full)
-        with pytest.raises(StudyError, match="too little room"):
+        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=next(free)))
+        with pytest.raises(StudyError, match="the disk has 0 MiB free"):
             jhmdb.fetch(tmp_path, CLIPS, server.url("a.zip"))
     assert files(tmp_path) == {"JHMDB_video.zip"}
     jhmdb.fetch(tmp_path, CLIPS, server.url("a.zip"))
     assert len(server.ranges) == 1
+
+
+def test_a_file_arrives_whole_and_shows_its_progress(tmp_path, server, capsys):
+    server.files["a.zip"] = DATA
+    jhmdb.download(server.url("a.zip"), tmp_path / "there" / "a.zip")
+    assert (tmp_path / "there" / "a.zip").read_bytes() == DATA
+    assert not list(tmp_path.rglob("*.part"))
+    assert "downloading a.zip: 5/5 MiB" in capsys.readouterr().err
+
+
+def test_an_interrupted_download_goes_on_from_there(tmp_path, server):
+    server.files["a.zip"] = DATA
+    server.stop_after = 1_500_000
+    with pytest.raises(StudyError, match=r"the download stopped after 1500000 of 5120000 bytes; "
+                                         r"run the same command again"):
+        jhmdb.download(server.url("a.zip"), tmp_path / "a.zip")
+    assert (tmp_path / "a.zip.part").stat().st_size == 1_500_000
+    assert not (tmp_path / "a.zip").exists()
+    server.stop_after = None
+    jhmdb.download(server.url("a.zip"), tmp_path / "a.zip")
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+    assert server.ranges == [None, "bytes=1500000-"]
+
+
+def test_a_server_that_cannot_resume_sends_all_of_it_again(tmp_path, server):
+    server.files["a.zip"], server.resumes = DATA, False
+    (tmp_path / "a.zip.part").write_bytes(b"other bytes")
+    jhmdb.download(server.url("a.zip"), tmp_path / "a.zip")
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+
+
+def test_a_part_that_is_complete_already_is_taken(tmp_path, server):
+    server.files["a.zip"] = DATA
+    (tmp_path / "a.zip.part").write_bytes(DATA)
+    jhmdb.download(server.url("a.zip"), tmp_path / "a.zip")
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+
+
+def test_a_part_longer_than_the_file_is_removed(tmp_path, server):
+    server.files["a.zip"] = DATA
+    (tmp_path / "a.zip.part").write_bytes(DATA + b"more")
+    with pytest.raises(StudyError, match="is not of this file and was removed"):
+        jhmdb.download(server.url("a.zip"), tmp_path / "a.zip")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_page_is_reported_with_the_address(tmp_path, server):
+    with pytest.raises(StudyError, match="none.zip: the server answers 404 .* --url"):
+        jhmdb.download(server.url("none.zip"), tmp_path / "a.zip")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/a.zip", "no address", "gopher://x/a.zip"])
+def test_an_address_that_leads_nowhere_is_reported(tmp_path, url):
+    with pytest.raises(StudyError, match="cannot be reached"):
+        jhmdb.download(url, tmp_path / "a.zip")
+
+
+def test_a_file_on_this_machine_can_be_fetched(tmp_path):
+    (tmp_path / "here.zip").write_bytes(DATA)
+    jhmdb.download((tmp_path / "here.zip").as_uri(), tmp_path / "a.zip")
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+
+
+def test_a_disk_too_small_is_reported_before_the_download(tmp_path, server, monkeypatch):
+    server.files["a.zip"] = DATA
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 20))
+    with pytest.raises(StudyError, match="the disk has 1 MiB free and 4 MiB are needed"):
+        jhmdb.download(server.url("a.zip"), tmp_path / "a.zip")

@@ -1,112 +1,136 @@
-"""Rendered clips: the table's promises, and clips that depend on the seed and id alone."""
-
-from __future__ import annotations
+"""Rendered clips: what the table promises, and clips that depend on the seed and id alone."""
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leanclips.datasets import synthetic
+from leanclips.clips import Clip, Role, check_roles, read_table
+from leanclips.datasets import figure, synthetic
+from leanclips.datasets.synthetic import render_all, render_clip, synthetic_table
 from leanclips.errors import StudyError
+from leanclips.files import file_sha256
+from leanclips.layout import Layout
+from leanclips.study import Study, Synthetic, load_study
 
-KEYS = {"id", "file", "label", "group", "role", "frames", "fps", "roi"}
-
-
-def _check(rows: list[dict], target: int, heldout: int, pretrain: int) -> None:
-    wanted = {("target", label): target for label in synthetic.TARGET_CLASSES}
-    wanted |= {("heldout", label): heldout for label in synthetic.TARGET_CLASSES}
-    wanted |= {("pretrain", label): pretrain for label in synthetic.PRETRAIN_CLASSES}
-    counts = Counter((row["role"], row["label"]) for row in rows)
-    assert counts == Counter({key: count for key, count in wanted.items() if count})
-    assert len({row["id"] for row in rows}) == len(rows)
-    roles, labels, sizes = defaultdict(set), defaultdict(set), Counter()
-    for row in rows:
-        assert set(row) == KEYS
-        assert row["file"] == f"{row['id']}.mp4"
-        roles[row["group"]].add(row["role"])
-        labels[row["group"]].add(row["label"])
-        sizes[row["group"]] += 1
-    assert all(len(found) == 1 for found in roles.values())
-    assert all(size <= synthetic.TAKES * len(labels[group]) for group, size in sizes.items())
+DEMO = Layout(Path(__file__).parents[2] / "data" / "demo")
 
 
-def _check_region(row: dict) -> None:
-    x, y, side = map(int, row["roi"].split())
+def test_the_demo_table_is_the_one_its_settings_make():
+    clips, study = read_table(DEMO.table), load_study(DEMO.study)
+    assert clips == synthetic_table(study.synthetic)
+    check_roles(clips, study.protocol, DEMO.table)
+
+
+def check_groups(clips: list[Clip]) -> None:
+    """No group has two roles, and all of its classes have a few clips each."""
+    groups = defaultdict(list)
+    for clip in clips:
+        groups[clip.group].append(clip)
+    for members in groups.values():
+        assert len({clip.role for clip in members}) == 1
+        assert {clip.label for clip in members} == set(figure.CLASSES)
+        assert len(members) <= synthetic.TAKES * len(figure.CLASSES)
+
+
+def check_roi(clip: Clip) -> None:
+    x, y, side = clip.roi.x, clip.roi.y, clip.roi.side
     assert x % 2 == y % 2 == side % 2 == 0
     assert x >= 0 and y >= 0 and side >= 64
     assert x + side <= synthetic.WIDTH and y + side <= synthetic.HEIGHT
 
 
 @settings(max_examples=5, deadline=None)
-@given(st.integers(0, 2**32), st.integers(0, 5), st.integers(0, 4), st.integers(0, 3))
-def test_table_has_the_counts_and_no_group_in_two_roles(
-    seed: int, target: int, heldout: int, pretrain: int
-) -> None:
-    rows = synthetic.table(seed, target=target, heldout=heldout, pretrain=pretrain)
-    _check(rows, target, heldout, pretrain)
-    for row in rows:
-        _check_region(row)
+@given(st.integers(0, 2**32), st.integers(2, 5), st.integers(1, 4))
+def test_a_table_has_the_counts_and_no_group_in_two_roles(seed, target, heldout):
+    clips = synthetic_table(Synthetic(target=target, heldout=heldout, seed=seed))
+    assert Counter((clip.role, clip.label) for clip in clips) == {
+        (role, label): count for label in figure.CLASSES
+        for role, count in ((Role.TARGET, target), (Role.HELDOUT, heldout))}
+    assert len({clip.id for clip in clips}) == len(clips)
+    check_groups(clips)
+    for clip in clips:
+        check_roi(clip)
 
 
-def test_same_arguments_give_the_same_table() -> None:
-    first = synthetic.table(4, target=2, heldout=1, pretrain=1)
-    assert first == synthetic.table(4, target=2, heldout=1, pretrain=1)
-    assert first != synthetic.table(5, target=2, heldout=1, pretrain=1)
+def test_another_seed_makes_another_table():
+    first, again, other = (synthetic_table(Synthetic(target=2, heldout=1, seed=seed))
+                           for seed in (4, 4, 5))
+    assert first == again != other
 
 
-@pytest.mark.parametrize("label", synthetic.TARGET_CLASSES + synthetic.PRETRAIN_CLASSES)
-def test_frames_are_full_size_bgr_and_move(label: str) -> None:
-    row = {"id": f"{label}-001"}
-    images = list(synthetic.frames(row, seed=2))
+@pytest.mark.parametrize("label", figure.CLASSES)
+def test_frames_are_of_the_promised_size_and_move(label):
+    images = list(synthetic.frames(f"{label}-001", seed=2))
     assert len(images) == synthetic.FRAMES
     assert {image.shape for image in images} == {(synthetic.HEIGHT, synthetic.WIDTH, 3)}
     assert {image.dtype for image in images} == {np.dtype(np.uint8)}
     assert np.abs(images[0].astype(int) - images[10]).mean() > 2
 
 
-def test_takes_share_the_group_and_differ() -> None:
-    first, second = (synthetic.scene_of(f"running-{n:03d}", seed=0) for n in (6, 7))
-    assert first.group == second.group and first.take != second.take
-    one, other, next_group = (
-        next(iter(synthetic.frames(f"running-{n:03d}", seed=0))) for n in (6, 7, 8)
-    )
-    assert not np.array_equal(one, other)
-    assert not np.array_equal(other, next_group)
-
-
-@pytest.mark.parametrize("label", synthetic.TARGET_CLASSES)
-def test_roi_covers_the_movement(label: str) -> None:
-    """Every joint of every frame is inside the marked square."""
+@pytest.mark.parametrize("label", figure.CLASSES)
+def test_the_roi_covers_the_body_in_every_frame(label):
     for number in range(4):
-        scene = synthetic.scene_of(f"{label}-{number:03d}", seed=0)
-        actor, _ = synthetic._performance(scene)
-        x, y, side = synthetic._region(scene)
-        low, high = actor.points.min(axis=(0, 1)), actor.points.max(axis=(0, 1))
-        assert x <= low[0] and high[0] <= x + side and y <= low[1] and high[1] <= y + side
+        shot = synthetic.shot(f"{label}-{number:03d}", seed=0)
+        body = shot.points[:, :len(figure.BODY)]
+        low, high = body.min(axis=(0, 1)), body.max(axis=(0, 1))
+        assert shot.roi.x <= low[0] and high[0] <= shot.roi.x + shot.roi.side
+        assert shot.roi.y <= low[1] and high[1] <= shot.roi.y + shot.roi.side
 
 
-def test_render_writes_the_same_bytes_twice(tmp_path: Path) -> None:
-    row = synthetic.table(3, target=1, heldout=0, pretrain=0)[0]
-    synthetic.render(row, tmp_path / "a.mp4", seed=3)
-    synthetic.render(row["id"], tmp_path / "b.mp4", seed=3)
-    synthetic.render(row, tmp_path / "c.mp4", seed=4)
-    a, b, c = ((tmp_path / f"{name}.mp4").read_bytes() for name in "abc")
-    assert a == b and a != c
-    assert b"ftyp" in a[:16]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mp4", "c.mp4"]
+def test_two_takes_of_a_performer_differ():
+    one, other = (next(synthetic.frames(f"running-{n:03d}", seed=0)) for n in (6, 7))
+    assert not np.array_equal(one, other)
 
 
-@pytest.mark.parametrize("clip", ["flying-001", "running", "running-", "running-x"])
-def test_unknown_ids_are_refused(clip: str) -> None:
-    with pytest.raises(StudyError, match="is not the id of a rendered clip"):
-        synthetic.scene_of(clip, seed=0)
+def test_two_processes_render_the_same_bytes_as_one(tmp_path):
+    layout = Layout(tmp_path)
+    study = Study(title="a", synthetic=Synthetic(target=2, heldout=0))
+    clips = synthetic_table(study.synthetic)
+    render_all(layout, study, clips, 2)
+    assert len({file_sha256(layout.rendered / clip.file) for clip in clips}) == len(clips)
+    for clip in clips[::4]:
+        render_clip(clip.id, tmp_path / "alone", 0)
+        assert file_sha256(tmp_path / "alone" / clip.file) == file_sha256(
+            layout.rendered / clip.file)
 
 
-def test_a_clip_that_ffmpeg_cannot_write_is_told(tmp_path: Path) -> None:
-    path = tmp_path / "gone" / "a.mp4"
-    with pytest.raises(StudyError, match="a.mp4: FFmpeg cannot write the clip .*No such file"):
-        synthetic.render("running-000", path, seed=0)
+def test_a_clip_is_h264_video_as_its_row_says(tmp_path):
+    render_clip("dancing-000", tmp_path, 0)
+    capture = cv2.VideoCapture(str(tmp_path / "dancing-000.mp4"))
+    fourcc = int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little")
+    assert fourcc in (b"h264", b"avc1")
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == synthetic.FRAMES
+    assert capture.get(cv2.CAP_PROP_FPS) == synthetic.FPS
+
+
+def test_a_rendered_clip_is_not_rendered_again_and_a_damaged_one_is(tmp_path):
+    path = tmp_path / "dancing-000.mp4"
+    render_clip("dancing-000", tmp_path, 0)
+    made, digest = path.stat().st_mtime_ns, file_sha256(path)
+    render_clip("dancing-000", tmp_path, 0)
+    assert path.stat().st_mtime_ns == made
+    path.write_bytes(path.read_bytes()[:1000])
+    render_clip("dancing-000", tmp_path, 0)
+    assert file_sha256(path) == digest
+    render_clip("dancing-000", tmp_path, 1)
+    assert file_sha256(path) != digest
+
+
+def test_a_table_with_an_unknown_clip_is_refused(tmp_path):
+    study = Study(title="a", synthetic=Synthetic(target=2, heldout=0))
+    first, *others = synthetic_table(study.synthetic)
+    for strange in ("flying-001", "running", "running-x"):
+        with pytest.raises(StudyError, match="is not the table that the setting 'synthetic'"):
+            render_all(Layout(tmp_path), study, [replace(first, id=strange), *others], 1)
+
+
+def test_a_clip_that_cannot_be_written_is_reported(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises((StudyError, OSError), match="file"):
+        render_clip("running-000", tmp_path / "file" / "clips", 0)

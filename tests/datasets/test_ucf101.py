@@ -7,6 +7,7 @@ import pytest
 from leanclips.clips import Role, Roi, check_roles, classes, of_role
 from leanclips.datasets import ucf101
 from leanclips.errors import StudyError
+from leanclips.study import Holdout
 
 CLASSES = ("ApplyEyeMakeup", "HandstandPushups")
 
@@ -59,41 +60,35 @@ def test_official_lists_give_folds_and_names_give_recordings(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["classInd.txt", "trainlist01.txt", "testlist01.txt"])
-def test_a_missing_list_is_told(tmp_path, name):
+def test_a_missing_list_is_reported(tmp_path, name):
     (official(tmp_path) / "ucfTrainTestlist" / name).unlink()
     with pytest.raises(StudyError, match=f"{name}: the official list is missing; unpack"):
         table(tmp_path)
 
 
-def test_another_fold_wants_its_own_lists(tmp_path):
-    official(tmp_path)
-    with pytest.raises(StudyError, match="trainlist02.txt: the official list is missing"):
-        ucf101.table(tmp_path / "UCF-101", tmp_path / "ucfTrainTestlist", fold=2)
-
-
-def test_a_listed_clip_that_is_missing_is_told(tmp_path):
+def test_a_listed_clip_that_is_missing_is_reported(tmp_path):
     (official(tmp_path) / "UCF-101/ApplyEyeMakeup/v_ApplyEyeMakeup_g02_c01.avi").unlink()
     with pytest.raises(StudyError, match="1 clips of the official lists are missing, the first "
                                          "is ApplyEyeMakeup/v_ApplyEyeMakeup_g02_c01.avi"):
         table(tmp_path)
 
 
-def test_a_clip_in_no_list_is_told(tmp_path):
+def test_a_clip_in_no_list_is_reported(tmp_path):
     write(official(tmp_path) / "UCF-101/ApplyEyeMakeup/mine.avi")
     with pytest.raises(StudyError, match="1 clips are in no official list, the first is "
                                          "ApplyEyeMakeup/mine.avi"):
         table(tmp_path)
 
 
-def test_a_class_unknown_to_the_index_is_told(tmp_path):
+def test_a_class_unknown_to_the_index_is_reported(tmp_path):
     write(official(tmp_path) / "ucfTrainTestlist/classInd.txt", "1 ApplyEyeMakeup")
     with pytest.raises(StudyError, match="whose class is not in classInd.txt"):
         table(tmp_path)
 
 
-def test_the_paper_s_folders_give_the_roles(tmp_path):
+def test_the_case_study_s_folders_give_the_roles(tmp_path):
     clips = ucf101.paper_table(paper(tmp_path))
-    check_roles(clips, tmp_path)
+    check_roles(clips, Holdout(), tmp_path)
     assert len({clip.id for clip in clips}) == len(clips)
     assert all((tmp_path / clip.file).is_file() for clip in clips)
     assert [len(of_role(clips, role)) for role in Role] == [12, 6, 2]
@@ -101,10 +96,10 @@ def test_the_paper_s_folders_give_the_roles(tmp_path):
                                                                           "running"]
 
 
-def test_a_recording_in_both_folders_is_told(tmp_path):
+def test_a_recording_in_both_folders_is_reported(tmp_path):
     write(paper(tmp_path) / "heldout/running/street_2.mp4")
     with pytest.raises(StudyError, match="the group 'running/street' has clips in two roles"):
-        check_roles(ucf101.paper_table(tmp_path), tmp_path)
+        check_roles(ucf101.paper_table(tmp_path), Holdout(), tmp_path)
 
 
 def test_rois_come_from_their_table(tmp_path):
@@ -120,7 +115,7 @@ def test_rois_come_from_their_table(tmp_path):
     ("file,x,y,side\ntarget/running/gym_1.mp4,0\n", "line 2: cannot be read"),
     ("file,x,y,side\ngym_1.mp4,0,0,720\n", "names 'gym_1.mp4', which is no clip"),
 ])
-def test_a_bad_table_of_rois_is_told(tmp_path, text, problem):
+def test_a_bad_table_of_rois_is_reported(tmp_path, text, problem):
     write(paper(tmp_path) / "rois.csv", text)
     with pytest.raises(StudyError, match=problem):
         ucf101.paper_table(tmp_path)

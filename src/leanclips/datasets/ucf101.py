@@ -14,21 +14,19 @@ NAME = re.compile(r"v_\w+_(?P<group>g\d+)_c\d+")
 GET_LISTS = "unpack UCF101TrainTestSplits-RecognitionTask.zip there"
 
 
-def table(root: Path, splits_folder: Path, fold: int = 1) -> list[Clip]:
-    """The 13,320 clips below `root`, for pretraining, with the official split number `fold`.
+def table(root: Path, splits_folder: Path) -> list[Clip]:
+    """The 13,320 clips below `root`, for pretraining, with the first official split.
 
     `Clip.file` is relative to `root`; a group is a recording, `ApplyEyeMakeup/g01`.
     """
     names = {line.split()[-1] for line in _lines(splits_folder / "classInd.txt")}
     folds = {}
-    for part, fold_name in (("train", "train"), ("test", "validation")):
-        path = splits_folder / f"{part}list{fold:02d}.txt"
-        for line in _lines(path):
-            file = line.split()[0]
-            if file.split("/")[0] not in names:
-                raise StudyError(f"lists '{file}', whose class is not in classInd.txt", path,
-                                 GET_LISTS)
-            folds[file] = fold_name
+    for part, fold in (("train", "train"), ("test", "validation")):
+        path = splits_folder / f"{part}list01.txt"
+        folds |= {line.split()[0]: fold for line in _lines(path)}
+        if strange := [file for file in folds if file.split("/")[0] not in names]:
+            raise StudyError(f"lists '{strange[0]}', whose class is not in classInd.txt", path,
+                             GET_LISTS)
     there = {path.relative_to(root).as_posix() for path in root.glob("*/*")
              if path.suffix.lower() in VIDEO_SUFFIXES}
     if missing := sorted(set(folds) - there):
@@ -37,7 +35,14 @@ def table(root: Path, splits_folder: Path, fold: int = 1) -> list[Clip]:
     if unknown := sorted(there - set(folds)):
         raise StudyError(f"{len(unknown)} clips are in no official list, the first is "
                          f"{unknown[0]}", root, "move them elsewhere")
-    return [_clip(file, fold_name) for file, fold_name in sorted(folds.items())]
+    clips = []
+    for file, fold in sorted(folds.items()):
+        label, stem = file.split("/")[0], Path(file).stem
+        if (match := NAME.fullmatch(stem)) is None:
+            raise StudyError("the name is not v_<Class>_g<recording>_c<clip>", file,
+                             "use the official file names")
+        clips.append(Clip(stem, file, label, f"{label}/{match['group']}", Role.PRETRAIN, fold=fold))
+    return clips
 
 
 def paper_table(root: Path, group_pattern: str | None = None) -> list[Clip]:
@@ -51,7 +56,7 @@ def paper_table(root: Path, group_pattern: str | None = None) -> list[Clip]:
 
 
 def with_rois(clips: Sequence[Clip], path: Path) -> list[Clip]:
-    """The clips with the ROIs of a table `file,x,y,side`, if there is one."""
+    """The clips with the ROIs of the table `file,x,y,side`, if it exists."""
     if not path.exists():
         return list(clips)
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -70,16 +75,6 @@ def with_rois(clips: Sequence[Clip], path: Path) -> list[Clip]:
         raise StudyError(f"names '{unknown[0]}', which is no clip", path,
                          "give files relative to the clips folder, as target/running/a.mp4")
     return [replace(clip, roi=rois.get(clip.file)) for clip in clips]
-
-
-def _clip(file: str, fold: str) -> Clip:
-    label, name = file.split("/")
-    stem = Path(name).stem
-    match = NAME.fullmatch(stem)
-    if match is None:
-        raise StudyError("the name is not v_<Class>_g<recording>_c<clip>", file,
-                         "use the official file names")
-    return Clip(stem, file, label, f"{label}/{match['group']}", Role.PRETRAIN, fold=fold)
 
 
 def _lines(path: Path) -> list[str]:

@@ -1,1 +1,0 @@
-"""Studies and their videos: real recordings and rendered ones."""
