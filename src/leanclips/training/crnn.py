@@ -1,0 +1,216 @@
+"""The case study's network behind the frozen backbone, and how it is trained."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from leanclips.study import Backbone, Network
+from leanclips.training import backbone
+from leanclips.training.features import Frames
+from leanclips.training.machine import (compute_repeatably, denormals_flushed,
+                                        keep_freed_memory)
+from leanclips.workers import progress
+
+DECODED_AT_ONCE = 4  # clips
+PIXELS_AT_ONCE = 7 * 224 ** 2
+
+
+class CRNN(nn.Module):
+    """The case study's encoder-decoder: three FC layers on each frame, an LSTM, FC layers.
+
+    (clips, frames, features) → (clips, classes). Follows the public ResNetCRNN design (2020):
+    batch norm of momentum 0.01 and ReLU after the first two FCs, none after the third, zero
+    LSTM state, last step only. Batch norm sees all frames of the batch at once; the ancestor
+    normalized each time step over the clips of the batch alone.
+    """
+
+    def __init__(self, features: int, classes: int, settings: Network):
+        super().__init__()
+        first, second, third = settings.embedding
+        self.embedding = nn.Sequential(
+            nn.Linear(features, first), nn.BatchNorm1d(first, momentum=0.01), nn.ReLU(),
+            nn.Linear(first, second), nn.BatchNorm1d(second, momentum=0.01), nn.ReLU(),
+            nn.Dropout(settings.dropout), nn.Linear(second, third),
+        )
+        self.lstm = nn.LSTM(third, settings.lstm_units, settings.lstm_layers, batch_first=True)
+        widths = (settings.lstm_units, *settings.decoder)
+        layers = [layer for before, after in zip(widths, widths[1:])
+                  for layer in (nn.Linear(before, after), nn.ReLU())]
+        self.decoder = nn.Sequential(*layers, nn.Dropout(settings.dropout))
+        self.head = nn.Linear(widths[-1], classes)
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        embedded = self.embedding(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
+        return self.head(self.decoder(self.lstm(embedded)[0][:, -1]))
+
+
+class EndToEnd(nn.Module):
+    """A backbone and a CRNN behind it: frames (clips, frames, H, W, 3), uint8 → class scores.
+
+    All weights learn. Batch norm of the backbone keeps its published statistics, for the frames
+    of four clips are too much alike to stand for a batch. Only a few frames' activations are held
+    at a time and computed again in the backward pass (Chen et al., arXiv 1604.06174): those of a
+    whole batch take more memory than most machines have.
+    """
+
+    def __init__(self, settings: Backbone, crnn: CRNN):
+        super().__init__()
+        compute_repeatably()
+        self.backbone = backbone.whole(settings).requires_grad_(True)
+        self.crnn = crnn
+
+    def train(self, mode: bool = True) -> "EndToEnd":
+        super().train(mode)
+        for layer in self.backbone.modules():
+            if isinstance(layer, _BatchNorm):
+                layer.eval()
+        return self
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        few = max(PIXELS_AT_ONCE // (clips.shape[2] * clips.shape[3]), 1)
+        parts = [checkpoint(self._seen, part, use_reentrant=False)
+                 for part in clips.flatten(0, 1).split(few)]
+        return self.crnn(torch.cat(parts).unflatten(0, clips.shape[:2]))
+
+    def _seen(self, frames: torch.Tensor) -> torch.Tensor:
+        return self.backbone(backbone.pixels(frames, where=frames.device)).flatten(1)
+
+
+def trainable_parameters(network: nn.Module) -> int:
+    """How many numbers training may change."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Clips ready to train on: `features` (clips, frames, features) fp32, `labels` (clips,).
+
+    `frames` are there for a network that trains its backbone too.
+    """
+
+    ids: tuple[str, ...]
+    features: torch.Tensor
+    labels: torch.Tensor
+    frames: Frames | None = None
+
+    def seen_by(self, network: nn.Module) -> torch.Tensor | Frames:
+        """What `network` takes: its features or its frames."""
+        return self.frames if isinstance(network, EndToEnd) else self.features
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """Losses and accuracies over all clips of an epoch; None without validation clips."""
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float | None
+    validation_accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network, its history and its weights after the last and after the best epoch.
+
+    Best is the first epoch of the highest validation accuracy; None without validation clips.
+    """
+
+    network: nn.Module
+    history: tuple[Epoch, ...]
+    last: dict[str, torch.Tensor]
+    best: dict[str, torch.Tensor] | None
+
+    @property
+    def best_epoch(self) -> Epoch | None:
+        return self.best and max(self.history, key=lambda epoch: epoch.validation_accuracy)
+
+
+def initialized(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """`build()` with weights that depend on `seed` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+def train(network: nn.Module, training: Labelled, validation: Labelled, *, epochs: int,
+          batch_size: int, learning_rate: float, seed: int, what: str,
+          device: str = "cpu") -> Trained:
+    """Train by Adam on cross-entropy; `seed` decides the order of clips and the dropout.
+
+    Batches are drawn without replacement, the last one may be smaller. `validation` may hold no
+    clip. Deterministic on one machine for one number of torch threads.
+    """
+    keep_freed_memory()
+    if device != "cpu":
+        compute_repeatably()
+    network.to(device)
+    order = np.random.default_rng([seed, 2])
+    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=device != "mps")
+    history, best, best_state = [], -1.0, None
+    with torch.random.fork_rng(devices=[]), denormals_flushed():
+        torch.manual_seed(seed)
+        for epoch in progress(range(1, epochs + 1), epochs, what, "epochs"):
+            loss, accuracy = _train_epoch(network, training, optimizer,
+                                          order.permutation(len(training.ids)), batch_size)
+            history.append(Epoch(epoch, loss, accuracy, *_validated(network, validation)))
+            reached = history[-1].validation_accuracy
+            if reached is not None and reached > best:
+                best, best_state = reached, _copy(network)
+    return Trained(network, tuple(history), _copy(network), best_state)
+
+
+def _train_epoch(network: nn.Module, data: Labelled, optimizer: torch.optim.Optimizer,
+                 order: np.ndarray, batch_size: int) -> tuple[float, float]:
+    """One pass over the clips; mean loss and accuracy of the network as it was in training."""
+    network.train()
+    seen, loss_sum, hits = data.seen_by(network), 0.0, 0.0
+    for start in range(0, len(order), batch_size):
+        chosen = torch.from_numpy(order[start:start + batch_size])
+        loss, scores = step(network, optimizer, seen[chosen], data.labels[chosen])
+        loss_sum += float(loss) * len(chosen)
+        hits += float((scores.argmax(1).cpu() == data.labels[chosen]).sum())
+    return loss_sum / len(order), hits / len(order)
+
+
+def step(network: nn.Module, optimizer: torch.optim.Optimizer, seen: torch.Tensor,
+         labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """One step of Adam on a batch; its loss and scores before the step."""
+    device = next(network.parameters()).device
+    scores = network(seen.to(device))
+    loss = cross_entropy(scores, labels.to(device))
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.detach(), scores.detach()
+
+
+def _validated(network: nn.Module, data: Labelled) -> tuple[float | None, float | None]:
+    """Loss and accuracy on the validation clips."""
+    if not data.ids:
+        return None, None
+    scores = predict(network, data)
+    return (float(cross_entropy(scores, data.labels)),
+            float((scores.argmax(1) == data.labels).float().mean()))
+
+
+@torch.inference_mode()
+def predict(network: nn.Module, data: Labelled, batch_size: int = 32) -> torch.Tensor:
+    """Class scores (clips, classes) in eval mode; decoded frames are held of a few clips only."""
+    network.eval()
+    seen, device = data.seen_by(network), next(network.parameters()).device
+    if isinstance(seen, Frames):
+        batch_size = DECODED_AT_ONCE
+    return torch.cat([network(seen[start:start + batch_size].to(device)).float().cpu()
+                      for start in range(0, len(data.ids), batch_size)])
+
+
+def _copy(network: nn.Module) -> dict[str, torch.Tensor]:
+    return deepcopy({name: value.detach().cpu() for name, value in network.state_dict().items()})

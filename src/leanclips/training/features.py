@@ -1,0 +1,359 @@
+"""Stage features: every clip through the frozen backbone, once.
+
+A clip's features are cached under a key made of its bytes, the sampling and the backbone, so a
+changed clip is computed anew, an unchanged one never is, and two processes may do it at once.
+"""
+
+import io
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cache, cached_property, lru_cache, partial
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from leanclips.clips import Clip, Role, tested_clips
+from leanclips.compression.inspect import open_video
+from leanclips.errors import StudyError
+from leanclips.files import file_sha256, key, write_bytes
+from leanclips.layout import Layout
+from leanclips.records import (Origin, StageRecord, check_origin, read_csv, read_record, versions,
+                               withdraw, write_csv, write_record)
+from leanclips.study import SOURCE, Backbone, Sampling, Study
+from leanclips.training import backbone
+from leanclips.training.machine import Compute, compute, keep_freed_memory, note_slow_precision
+from leanclips.workers import cores, progress, run_all
+
+CLIPS_AT_ONCE = 16  # on a GPU
+RECIPE = 1  # raise it when a change here makes other features from the same clips
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of some clips of a variant: `values` (clips, frames, features), fp32."""
+
+    ids: tuple[str, ...]
+    values: np.ndarray
+
+    def of(self, ids: Sequence[str]) -> np.ndarray:
+        """The features of these clips, in this order."""
+        place = {clip_id: n for n, clip_id in enumerate(self.ids)}
+        return self.values[[place[clip_id] for clip_id in ids]]
+
+
+def frame_indices(count: int, sampling: Sampling) -> np.ndarray:
+    """Indices (sampling.frames,) of the frames taken from a clip of `count` frames, ascending.
+
+    `uniform` takes the middle of each of `frames` equal parts; where the clip is too short for
+    `first` or `every`, its last frame is repeated.
+    """
+    wanted = np.arange(sampling.frames)
+    if sampling.take == "uniform":
+        return ((2 * wanted + 1) * count) // (2 * sampling.frames)
+    step = sampling.step if sampling.take == "every" else 1
+    return np.minimum(wanted * step, count - 1)
+
+
+def read_frames(path: Path, sampling: Sampling, size: int) -> np.ndarray:
+    """The sampled frames (frames, size, size, 3), RGB, uint8; StudyError if it cannot be decoded.
+
+    Each frame is resized by area averaging (shrinking) or bilinear (enlarging).
+    """
+    try:
+        with open_video(path) as container:
+            count = sum(packet.size > 0 for packet in container.demux(video=0))
+        wanted, found = _decoded(path, frame_indices(count, sampling), size)
+        if found != count:  # a packet need not be a frame
+            wanted, _ = _decoded(path, frame_indices(found, sampling), size)
+        return wanted
+    except (av.FFmpegError, IndexError, KeyError, ValueError):
+        raise StudyError("no frame can be decoded", path,
+                         "delete it and run the study again") from None
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Clips that are decoded whenever they are asked for: `frames[chosen]` are their sampled
+    frames, (clips, frames, size, size, 3), uint8. StudyError where one cannot be decoded.
+    """
+
+    paths: tuple[Path, ...]
+    sampling: Sampling
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, chosen: slice | Sequence[int]) -> torch.Tensor:
+        read = partial(read_frames, sampling=self.sampling, size=self.size)
+        with ThreadPoolExecutor(cores()) as pool:  # decoding lets other threads run
+            clips = list(pool.map(read, np.array(self.paths, dtype=object)[chosen]))
+        return torch.from_numpy(np.stack(clips))
+
+
+def _decoded(path: Path, indices: np.ndarray, size: int) -> tuple[np.ndarray, int]:
+    """The frames at `indices` that there are, resized, and how many frames the clip has."""
+    resized, count = {}, 0
+    with open_video(path) as container:
+        container.streams.video[0].thread_type = "NONE"
+        for count, frame in enumerate(container.decode(video=0), 1):
+            if count - 1 in indices:
+                resized[count - 1] = resize(frame.to_ndarray(format="rgb24"), size)
+    return np.stack([resized[n] for n in indices if n in resized]), count
+
+
+def resize(frame: np.ndarray, size: int) -> np.ndarray:
+    """A square frame at another size: by area averaging (shrinking) or bilinear (enlarging)."""
+    way = cv2.INTER_AREA if frame.shape[0] > size else cv2.INTER_LINEAR
+    return cv2.resize(frame, (size, size), interpolation=way)
+
+
+@cache
+def cached_model(settings: Backbone, chosen: Compute) -> nn.Module:
+    torch.set_num_threads(1)  # see workers.run_all
+    keep_freed_memory()
+    return backbone.load(settings, chosen)
+
+
+def seen(path: Path, sampling: Sampling, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """A clip as the backbone sees it: its different frames (n, size, size, 3), and for each of the
+    sampled frames which of them it is. Equal frames in a row go through the backbone once.
+    """
+    frames = read_frames(path, sampling, size)
+    changed = [n == 0 or not np.array_equal(frames[n], frames[n - 1]) for n in range(len(frames))]
+    return frames[changed], np.cumsum(changed) - 1
+
+
+@dataclass(frozen=True)
+class FeatureJob:
+    """A clip to compute. The backbone's fingerprint comes along: to find it, a worker that only
+    decodes would start the GPU.
+    """
+
+    path: Path
+    layout: Layout
+    backbone: Backbone
+    compute: Compute
+    sampling: Sampling
+    fingerprint: tuple[str, ...]
+
+    @cached_property
+    def key(self) -> str:
+        """Of the clip's features, cached under it."""
+        return key(file_sha256(self.path), self.sampling.model_dump(), self.fingerprint)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the cache holds an array with all its numbers."""
+        try:
+            return np.load(self.file, mmap_mode="r").ndim == 2
+        except (OSError, ValueError, EOFError):
+            return False
+
+    @property
+    def file(self) -> Path:
+        return self.layout.feature(self.backbone.name, self.key)
+
+    def seen(self) -> tuple[np.ndarray, np.ndarray]:
+        return seen(self.path, self.sampling, self.backbone.size)
+
+
+def features_of(path: Path, sampling: Sampling, settings: Backbone,
+                chosen: Compute) -> np.ndarray:
+    """A clip's features (frames, features), fp32, kept nowhere."""
+    frames, places = seen(path, sampling, settings.size)
+    return backbone.features(cached_model(settings, chosen), frames)[places]
+
+
+@dataclass(frozen=True)
+class FeatureDrift:
+    """How far an encode moves a backbone's features: the mean cosine distance, source against made,
+    over sampled frames.
+
+    Call it with both files. It goes to worker processes as its settings and loads there.
+    """
+
+    backbone: Backbone = Backbone()
+    sampling: Sampling = Sampling(frames=12)
+    compute: Compute = Compute("cpu", "fp32")
+
+    @property
+    def fingerprint(self) -> str:
+        """What it depends on: network, weights, size and frames."""
+        return (f"{backbone.fingerprint(self.backbone, self.compute)} "
+                f"{self.sampling.model_dump_json()}")
+
+    def __call__(self, source: Path, made: Path) -> float:
+        """StudyError if either cannot be decoded."""
+        network = self.sampling, self.backbone, self.compute
+        before = _of_source(source, source.stat().st_mtime_ns, *network)
+        return round(cosine_distance(before, features_of(made, *network)), 6)
+
+
+def feature_drift() -> FeatureDrift:
+    """The measure of drift as this machine computes it best."""
+    chosen = compute(Study(title="drift"))
+    note_slow_precision(chosen)
+    return FeatureDrift(compute=chosen)
+
+
+@lru_cache(maxsize=1)
+def _of_source(path: Path, _changed: int, sampling: Sampling, settings: Backbone,
+               chosen: Compute) -> np.ndarray:
+    """Every try of a clip is compared with the same source."""
+    return features_of(path, sampling, settings, chosen)
+
+
+def clip_features(job: FeatureJob) -> str:
+    """Compute the clip's features unless they are cached; return their key."""
+    if not job.is_done:
+        save_features([job], [job.seen()])
+    return job.key
+
+
+def save_features(work: Sequence[FeatureJob],
+                  clips: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+    """Put clips of one backbone through it together; keep the features of each, fp32."""
+    network = cached_model(work[0].backbone, work[0].compute)
+    values = backbone.features(network, np.concatenate([frames for frames, _ in clips]))
+    ends = np.cumsum([len(frames) for frames, _ in clips])
+    for job, (_, places), part in zip(work, clips, np.split(values, ends[:-1]), strict=True):
+        content = io.BytesIO()  # np.save to a file does not say that a disk is full
+        np.save(content, part[places])
+        write_bytes(job.file, content.getvalue())
+
+
+def _blocks(work: Sequence[FeatureJob]) -> list[Sequence[FeatureJob]]:
+    return [work[n:n + CLIPS_AT_ONCE] for n in range(0, len(work), CLIPS_AT_ONCE)]
+
+
+def features_by_gpu(work: Sequence[FeatureJob], what: str) -> list[str]:
+    """`clip_features` of each, where this process holds the GPU and threads decode one block of
+    clips ahead.
+    """
+    blocks = [block for each in {job.backbone: 0 for job in work} for block in _blocks(
+        [job for job in work if job.backbone == each and not job.is_done])]
+    with ThreadPoolExecutor(cores()) as pool:
+        waiting = deque()
+        for place in progress(range(len(blocks)), len(blocks), what, "blocks of clips"):
+            for block in blocks[place + len(waiting):place + 2]:
+                waiting.append([pool.submit(job.seen) for job in block])
+            save_features(blocks[place], [one.result() for one in waiting.popleft()])
+    return [job.key for job in work]
+
+
+def make_features(layout: Layout, study: Study, clips: Sequence[Clip], variant: str,
+                  jobs: int) -> None:
+    """Stage features: the index of a variant names each clip and the key of its features."""
+    backbone.weights_file(study.backbone)  # a missing file is one clear message, here
+    origin = features_origin(layout, study, clips, variant)
+    chosen, where = seen_clips(clips, variant), compute(study)
+    through = {role: study.backbone.for_target for role in Role} | {
+        Role.PRETRAIN: study.backbone.for_pretraining}
+    prints = {role: tuple(backbone.fingerprint(one, where)) for role, one in through.items()}
+    work = [FeatureJob(layout.made_clip(variant, clip.id), layout, through[clip.role], where,
+                       study.sampling, prints[clip.role]) for clip in chosen]
+    if variant == SOURCE:  # once per run: it is the first
+        note_slow_precision(where)
+    what = f"features of {variant}"
+    keys = (features_by_gpu(work, what) if where.is_gpu
+            else run_all(clip_features, work, jobs, what))
+    table = pd.DataFrame({"clip": [clip.id for clip in chosen], "key": keys})
+    if variant != SOURCE:
+        ours, theirs = (load(layout, study.backbone.name, names) for names in (
+            keys, _keys(layout, study, SOURCE, chosen)))
+        table["drift"] = [round(cosine_distance(*pair), 6)
+                          for pair in zip(ours, theirs, strict=True)]
+    record = layout.feature_record(study.backbone.name, variant)
+    withdraw(record)
+    write_csv(layout.feature_index(study.backbone.name, variant), table)
+    write_record(record, StageRecord(key=origin.key, origin=origin))
+
+
+def seen_clips(clips: Sequence[Clip], variant: str) -> list[Clip]:
+    """The clips of a variant that go through the backbone: of the source, all."""
+    return list(clips) if variant == SOURCE else tested_clips(clips)
+
+
+def features_origin(layout: Layout, study: Study, clips: Sequence[Clip], variant: str,
+                    reading: bool = False) -> Origin:
+    """What the features of a variant are made from. `reading`: as far as the study's records tell,
+    without weights and machine.
+    """
+    def delivered(name: str) -> str:
+        sha256 = dict(read_csv(layout.report(name))[["clip", "sha256"]].itertuples(index=False))
+        return key([[sha256.get(clip.id), clip.role] for clip in seen_clips(clips, variant)])
+
+    inputs = {f"the clips of {name}": delivered(name) for name in dict.fromkeys((SOURCE, variant))}
+    machine = {}
+    if not reading:
+        inputs["the weights"] = backbone.weights_sha256(study.backbone)
+        machine = asdict(compute(study)) | versions(backbone.VERSIONS_OF)
+    return Origin(recipe=RECIPE, settings=network_settings(study), inputs=inputs, machine=machine)
+
+
+def network_settings(study: Study) -> dict[str, object]:
+    """The settings that features depend on. The weights count by their content."""
+    return {"backbone": study.backbone.model_dump(mode="json", exclude={"weights"}),
+            "sampling": study.sampling.model_dump(mode="json")}
+
+
+def features_key(layout: Layout, study: Study, variant: str, clips: Sequence[Clip]) -> str:
+    """A hash of the content of these clips' features."""
+    return key(_keys(layout, study, variant, clips))
+
+
+def features_whole(layout: Layout, study: Study, variant: str) -> bool:
+    """Whether the features that the index names are there."""
+    table = read_csv(layout.feature_index(study.backbone.name, variant))
+    return all(layout.feature(study.backbone.name, name).is_file() for name in table["key"])
+
+
+def cosine_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """How far features (frames, features) moved: 1 - cosine of each pair of frames, the mean."""
+    norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
+    return float(np.mean(1 - (a * b).sum(axis=-1) / np.maximum(norms, 1e-12)))
+
+
+def load(layout: Layout, backbone_name: str, keys: Sequence[str]) -> list[np.ndarray]:
+    """Cached features, (frames, features) each."""
+    return [np.load(layout.feature(backbone_name, name)) for name in keys]
+
+
+def _keys(layout: Layout, study: Study, variant: str, clips: Sequence[Clip]) -> list[str]:
+    """The keys of these clips' features; StudyError where the stage has not run for them."""
+    index = layout.feature_index(study.backbone.name, variant)
+    table = read_csv(index)
+    keys = dict(zip(table["clip"], table["key"], strict=True))
+    try:
+        return [keys[clip.id] for clip in clips]
+    except KeyError:
+        raise _damaged(index) from None
+
+
+def _damaged(index: Path) -> StudyError:
+    return StudyError("some features are missing or damaged", index,
+                      "delete this file and run the study again")
+
+
+def load_features(layout: Layout, study: Study, table: Sequence[Clip], variant: str,
+                  clips: Sequence[Clip]) -> Features:
+    """The cached features of these clips of a variant; StudyError where the stage has not run, or
+    ran with other clips or settings. `table` is the study's whole clip table.
+    """
+    path = layout.feature_record(study.backbone.name, variant)
+    check_origin(path, read_record(path, StageRecord).origin,
+                 features_origin(layout, study, table, variant, reading=True))
+    wanted = _keys(layout, study, variant, clips)
+    try:
+        values = np.stack(load(layout, study.backbone.name, wanted))
+    except (OSError, ValueError, EOFError):
+        raise _damaged(layout.feature_index(study.backbone.name, variant)) from None
+    return Features(tuple(clip.id for clip in clips), values)

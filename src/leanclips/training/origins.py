@@ -1,0 +1,93 @@
+"""The stages of a study in order, and whether what each left is what it would make now."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from leanclips.clips import Clip
+from leanclips.compression.stages import report_origin, report_whole
+from leanclips.errors import StudyError
+from leanclips.layout import Layout
+from leanclips.records import (RUN_AGAIN, Origin, RunResult, StageRecord, check_origin, found,
+                               read_record)
+from leanclips.study import ORIGINALS, SOURCE, Study
+from leanclips.training.features import features_origin, features_whole
+from leanclips.training.finetune import run_files, run_origin
+from leanclips.training.pretrain import MODEL, has_pretraining, pretrain_origin
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage with its record: `origin(reading)` is what it would be made from now, `whole` says
+    whether all that it left beside the record is there.
+    """
+
+    name: str
+    record: Path
+    kind: type
+    origin: Callable[[bool], Origin]
+    whole: Callable[[], bool]
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the record is what the stage would make now, on this machine."""
+        record = found(self.record, self.kind)
+        try:
+            return (record is not None and record.key == self.origin(False).key
+                    and self.whole())
+        except (StudyError, OSError):  # an earlier stage is missing
+            return False
+
+
+def stages(layout: Layout, study: Study, clips: Sequence[Clip]) -> Iterator[Stage]:
+    """Every stage of the study that leaves a record, each after those that it builds on."""
+    backbone = study.backbone.name
+    for variant in (*study.all_variants, ORIGINALS):
+        yield Stage(encode_stage(variant), layout.report_record(variant), StageRecord,
+                    lambda reading, v=variant: report_origin(layout, study, clips, v, reading),
+                    lambda v=variant: report_whole(layout, v))
+    for variant in study.all_variants:
+        yield Stage(f"features-{variant}", layout.feature_record(backbone, variant), StageRecord,
+                    lambda reading, v=variant: features_origin(layout, study, clips, v, reading),
+                    lambda v=variant: features_whole(layout, study, v))
+    if has_pretraining(study, clips):
+        yield Stage("pretrain", layout.pretrain / "result.json", RunResult,
+                    lambda reading: pretrain_origin(layout, study, clips, reading),
+                    lambda: (layout.pretrain / MODEL).is_file())
+    for variant in study.all_variants:
+        for seed in study.finetuning.seeds:
+            yield run_stage(layout, study, clips, variant, seed)
+
+
+def encode_stage(variant: str) -> str:
+    """The stage that makes a variant's clips."""
+    return "crop" if variant == SOURCE else f"encode-{variant}"
+
+
+def run_stage(layout: Layout, study: Study, clips: Sequence[Clip], variant: str,
+              seed: int) -> Stage:
+    """The stage of one run."""
+    folder = layout.run(variant, seed)
+    files = [*run_files(study), "run.ipynb"]
+    return Stage(f"finetune-{variant}-{seed}", folder / "result.json", RunResult,
+                 lambda reading: run_origin(layout, study, clips, variant, seed, reading),
+                 lambda: all((folder / name).is_file() for name in files))
+
+
+def check_records(layout: Layout, study: Study, clips: Sequence[Clip]) -> None:
+    """StudyError that names the first record that is missing, or was made from something else than
+    the study is now. Weights, original clips and this machine are not compared: published records
+    are read without them. But all records of a kind must come from one kind of machine.
+    """
+    machines: dict[str, dict[str, str]] = {}
+    for stage in stages(layout, study, clips):
+        record = read_record(stage.record, stage.kind)
+        if record.key != record.origin.key:
+            raise StudyError("its key does not fit its settings", stage.record,
+                             "it was edited by hand: restore it, or run the study again")
+        check_origin(stage.record, record.origin, stage.origin(True))
+        machine = record.origin.machine
+        first = machines.setdefault(stage.name.partition("-")[0], machine)
+        if other := [name for name in first | machine if first.get(name) != machine.get(name)]:
+            raise StudyError(f"was computed with {other[0]} {machine.get(other[0])}, other records "
+                             f"with {first.get(other[0])}", stage.record, RUN_AGAIN)

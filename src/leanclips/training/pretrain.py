@@ -1,0 +1,162 @@
+"""Stage pretrain: the CRNN trained on the pretraining clips, for the runs to start from."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from shlex import quote
+
+import pandas as pd
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from leanclips.clips import Clip, Role, classes, leaks_recordings, pretraining_clips
+from leanclips.errors import StudyError
+from leanclips.files import key, write_bytes
+from leanclips.layout import Layout, short_name
+from leanclips.records import (HISTORY, IN_ORDER, EpochScore, Origin, RoundClips, RoundResult,
+                               RunResult, Stated, check_origin, read_record, versions, withdraw,
+                               write_csv, write_record)
+from leanclips.rounds import divided, pretraining_leaks, pretraining_split
+from leanclips.study import SOURCE, Study
+from leanclips.training.crnn import (CRNN, Epoch, Labelled, Trained, initialized, train,
+                                     trainable_parameters)
+from leanclips.training.features import (Features, features_key, load_features,
+                                         network_settings)
+from leanclips.training.machine import compute
+from leanclips.workers import cores
+
+RECIPE = 2  # raise it when a change here or in crnn.py trains another network
+PRETRAIN = "pretrain"
+MODEL = "model.safetensors"
+VERSIONS_OF = ("torch", "scikit-learn", "numpy")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training, as its notebook shows it: record, the CRNN's curves, predictions.
+
+    `leaks` is whether the pretraining that it is, or starts from, leaks recordings.
+    """
+
+    result: RunResult
+    history: pd.DataFrame
+    predictions: pd.DataFrame
+    leaks: bool = False
+
+
+def labelled(features: Features, clips: Sequence[Clip], names: Sequence[str]) -> Labelled:
+    """The clips' features and class numbers as tensors."""
+    ids = tuple(clip.id for clip in clips)
+    return Labelled(ids, torch.from_numpy(features.of(ids)),
+                    torch.tensor([names.index(clip.label) for clip in clips], dtype=torch.long))
+
+
+def pretrain(layout: Layout, study: Study, clips: Sequence[Clip]) -> Run | None:
+    """Train the CRNN on the pretraining clips; None if the study has no use for it."""
+    if not has_pretraining(study, clips):
+        return None
+    chosen, settings = pretraining_clips(clips), study.pretraining
+    origin = pretrain_origin(layout, study, clips)
+    torch.set_num_threads(min(cores(), 4))
+    names = classes(chosen, Role.PRETRAIN)
+    features = load_features(layout, study, clips, SOURCE, chosen)
+    sides = divided(chosen, pretraining_split(chosen, settings))
+    training, validation = (labelled(features, side, names) for side in sides)
+    network = initialized(lambda: CRNN(features.values.shape[2], len(names), study.network),
+                          settings.seed)
+    trained = train(network, training, validation, epochs=settings.epochs,
+                    batch_size=settings.batch_size, learning_rate=settings.learning_rate,
+                    seed=settings.seed, what="pretraining", device=compute(study).device)
+    result = RunResult(
+        study=layout.study.resolve().name, variant=PRETRAIN, seed=settings.seed, key=origin.key,
+        origin=origin, stated=stated(study), synthetic=study.synthetic is not None,
+        leaks_recordings=leaks_recordings(chosen, validation.ids), classes=tuple(names),
+        rounds=(RoundClips(training=len(training.ids), validation=len(validation.ids), test=0,
+                           sha256=key(sorted(training.ids), sorted(validation.ids))),),
+        versions=versions(), command=f"leanclips pretrain {quote(short_name(layout))}",
+        classifiers={"crnn": (crnn_result(trained),)})
+    run = Run(result, history([(1, IN_ORDER, trained)]), pd.DataFrame(),
+              pretraining_leaks(clips, study))
+    withdraw(layout.pretrain / "result.json")
+    save(layout.pretrain / MODEL, trained.last)
+    write_csv(layout.pretrain / "history.csv", run.history)
+    write_record(layout.pretrain / "result.json", result)  # last: then the run is whole
+    return run
+
+
+def has_pretraining(study: Study, clips: Sequence[Clip]) -> bool:
+    """Whether there are clips to pretrain on and a network that starts from it."""
+    return study.pretrains and bool(pretraining_clips(clips))
+
+
+def pretrain_origin(layout: Layout, study: Study, clips: Sequence[Clip],
+                    reading: bool = False) -> Origin:
+    """What the pretrained network is made from. `reading`: without the machine."""
+    chosen = pretraining_clips(clips)
+    settings = study.pretraining.model_dump(mode="json") | {
+        "network": study.network.model_dump(mode="json"), **network_settings(study)}
+    inputs = {"the features": features_key(layout, study, SOURCE, chosen),
+              "the clip table": key([[c.id, c.label, c.group, c.fold] for c in chosen])}
+    return Origin(recipe=RECIPE, settings=settings, inputs=inputs,
+                  machine={} if reading else machine(study))
+
+
+def machine(study: Study) -> dict[str, str]:
+    """What a training depends on beside settings and content."""
+    return asdict(compute(study)) | versions(VERSIONS_OF)
+
+
+def stated(study: Study) -> Stated:
+    """The margin and the primary endpoint, to be recorded before the result is known."""
+    primary = study.primary_endpoint
+    return Stated(margin=study.margin, classifier=primary.classifier, variant=primary.variant,
+                  tested_on=primary.tested_on)
+
+
+def crnn_result(trained: Trained) -> RoundResult:
+    """How the CRNN learned."""
+    return RoundResult(trainable_parameters=trainable_parameters(trained.network),
+                       last=_score(trained.history[-1]),
+                       best=trained.best_epoch and _score(trained.best_epoch))
+
+
+def _score(epoch: Epoch) -> EpochScore:
+    return EpochScore(epoch=epoch.epoch, train_accuracy=epoch.train_accuracy,
+                      validation_accuracy=epoch.validation_accuracy)
+
+
+def history(trained: Sequence[tuple[int, str, Trained]]) -> pd.DataFrame:
+    """The CRNN's epochs (records.HISTORY) of (round, input, training)."""
+    rows = [{"round": number, "input": seen} | asdict(epoch)
+            for number, seen, one in trained for epoch in one.history]
+    return pd.DataFrame(rows, columns=list(HISTORY)).round(6)
+
+
+def save(path: Path, weights: dict[str, torch.Tensor]) -> None:
+    """Write weights by name as one safetensors file, whole or not at all."""
+    write_bytes(path, safetensors.torch.save(
+        {name: value.contiguous() for name, value in weights.items()}))
+
+
+def started_from_pretraining(layout: Layout, study: Study, clips: Sequence[Clip],
+                             network: CRNN) -> CRNN:
+    """The CRNN with pretrained weights in all but its last layer.
+
+    StudyError where the pretrained network is missing, or was trained with other settings.
+    """
+    path, record = layout.pretrain / MODEL, layout.pretrain / "result.json"
+    check_origin(record, read_record(record, RunResult).origin,
+                 pretrain_origin(layout, study, clips, reading=True))
+    try:
+        saved = load_file(path)
+    except FileNotFoundError:
+        raise StudyError("the pretrained network is missing", path,
+                         "run the study first") from None
+    except (OSError, SafetensorError) as error:
+        raise StudyError(f"the weights cannot be read ({type(error).__name__})", path,
+                         "delete the folder and run the study again") from None
+    state = {name: value for name, value in saved.items() if not name.startswith("head.")}
+    network.load_state_dict(state, strict=False)
+    return network
