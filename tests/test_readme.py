@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from leanclips.analysis import results, view
-from leanclips.bookmaking import PUBLISHED
+from leanclips.report import results, view
+from leanclips.report.book import PUBLISHED
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -16,9 +16,9 @@ def plain(text: str) -> str:
 
 
 def test_the_answer_is_the_one_of_the_published_records():
-    if not PUBLISHED.crosstest.is_file():
+    if not PUBLISHED.settings.is_file():
         pytest.skip("no records are published yet")
-    assert view.make(results.load(PUBLISHED)).headline in plain(README)
+    assert view.View(results.load(PUBLISHED)).headline in plain(README)
 
 
 def test_it_is_short_and_its_links_lead_somewhere():

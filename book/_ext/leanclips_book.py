@@ -1,23 +1,22 @@
-"""What the book needs from Sphinx: math and scripts that work with no network, themed figures."""
+"""What the book needs from Sphinx: no script from the network, figures in two themes."""
 
 import re
 from html import escape
 from pathlib import Path
 
-import latex2mathml.converter
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
 
-# Interactive kernels come from a web service; sphinx-thebe adds these to every page all the same.
-REMOTE_SCRIPTS = ("thebe", "unpkg.com")
+# Scripts of web services, which extensions add to pages that do not use them.
+REMOTE_SCRIPTS = ("thebe", "unpkg.com", "mathjax")
 
-# Browsers refuse to preload fonts for file:// pages and say so in the console; CSS loads them.
+# Browsers do not preload fonts for file:// pages and report an error; the CSS loads them.
 FONT_PRELOAD = re.compile(r'\s*<link rel="preload" as="font"[^>]*>')
 
 
 class ThemedFigure(SphinxDirective):
-    """`NAME-light.svg` and `NAME-dark.svg` as one figure; the theme's CSS shows one of them."""
+    """`NAME-light.svg` and `NAME-dark.svg` as one figure; the theme's CSS shows one of the two."""
 
     required_arguments = 1
     has_content = True
@@ -37,20 +36,8 @@ class ThemedFigure(SphinxDirective):
         return [figure]
 
 
-def inline_math(translator, node) -> None:
-    translator.body.append(latex2mathml.converter.convert(node.astext()))
-    raise nodes.SkipNode
-
-
-def block_math(translator, node) -> None:
-    translator.body.append('<div class="math-block">')
-    translator.body.append(latex2mathml.converter.convert(node.astext(), display="block"))
-    translator.body.append("</div>")
-    raise nodes.SkipNode
-
-
 def drop_remote_scripts(app, pagename, templatename, context, doctree) -> None:
-    """Take out what would ask the network for something."""
+    """Remove scripts that would be loaded from the network."""
     context["script_files"] = [
         script for script in context.get("script_files", [])
         if not any(part in f"{script} {getattr(script, 'attributes', {})}"
@@ -58,7 +45,7 @@ def drop_remote_scripts(app, pagename, templatename, context, doctree) -> None:
 
 
 def escape_title(app, pagename, templatename, context, doctree) -> None:
-    """The theme puts the page's title into the printed page as if it were HTML."""
+    """Escape the page's title, which the theme inserts as HTML."""
     context["pagetitle"] = escape(context.get("pagetitle") or "")
 
 
@@ -68,7 +55,6 @@ def drop_font_preloads(app, exception) -> None:
 
 
 def setup(app) -> dict:
-    app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
     app.add_directive("themed-figure", ThemedFigure)
     app.connect("html-page-context", drop_remote_scripts, priority=900)
     app.connect("html-page-context", escape_title, priority=901)

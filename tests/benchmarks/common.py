@@ -6,11 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 from leanclips.files import write_text
-from leanclips.pipeline import machine
+from leanclips.training.machine import description
 
 
 def compared(clips: Path) -> list[Path]:
-    """The MP4 clips below a folder, in order; of a study's variant, the target and held-out ones."""
+    """The MP4 clips below a folder, sorted; of a study's variant the target and held-out ones."""
     table, paths = clips.resolve().parents[2] / "clips.csv", sorted(clips.rglob("*.mp4"))
     if not table.is_file():
         return paths
@@ -28,5 +28,5 @@ def show(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 def where() -> str:
     """The computer that times are of, in words."""
-    told = machine()
+    told = description()
     return f"{told['cpu']}, {told['cores']} cores, {told['system']}, torch {version('torch')}"

@@ -1,10 +1,10 @@
-"""The recognition engine side by side with the plain way, in one run.
+"""Features and fine-tuning as leanclips makes them and the plain way, in one run.
 
     python tests/benchmarks/engine.py --clips data/jhmdb/work/clips/source
 
-Needs a quiet machine and a C++ compiler (for torch.compile). Writes features.csv, compiled.csv,
-finetuning.csv and ancestor.csv beside this file (the book shows them) and prints them. ResNet-152
-gets random weights: they do not change its speed.
+Needs a quiet machine and a C++ compiler (for torch.compile). Writes features.csv, compiled.csv and
+ancestor.csv beside this file (the book shows them) and prints them. ResNet-152 gets random weights:
+they do not change its speed.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
+from threading import Barrier
 
 import numpy as np
 import pandas as pd
@@ -24,12 +25,11 @@ import torch
 from common import show, where
 from torchvision import models
 
-from leanclips.recognition import backbone
-from leanclips.recognition.features import features_of, read_frames, seen
-from leanclips.recognition.network import CRNN
-from leanclips.recognition.precision import has_fast_bf16
-from leanclips.recognition.training import Labelled, predict, step, train
-from leanclips.study import Backbone, Network, Sampling
+from leanclips.study import Backbone, Network, Sampling, Study
+from leanclips.training import backbone
+from leanclips.training.crnn import CRNN, Labelled, train
+from leanclips.training.features import features_of, read_frames, seen
+from leanclips.training.machine import compute
 from leanclips.workers import cores, run_all
 
 HERE = Path(__file__).parent
@@ -37,23 +37,22 @@ FRAMES, BATCH, CLASSES, WIDTH = 28, 4, 4, 2048
 ROUNDS, MOST_CLIPS = 3, 8
 GEMM_SECONDS = 1  # for each size and round
 GFLOP = {"resnet152": 23.1}  # a frame of 224 x 224, two for a multiplication and an addition
-# The fine-tuning study of the case study, and the clips that its ancestor would pass each epoch.
+# The case study's fine-tuning.
 RUNS, EPOCHS, TRAINED, VALIDATED, HELDOUT = 20, 30, 122, 38, 48
-STEPS = -(-TRAINED // BATCH)  # an epoch
-STEP_EPOCHS = 10
+COMPUTE = compute(Study(title="benchmark", device="cpu"))
 
 
 def all_different(clips: Iterable[Path], count: int) -> list[Path]:
-    """The first `count` clips with no sampled frame twice in a row: leanclips would pass it once,
-    the plain way twice.
+    """The first `count` clips with no sampled frame twice in a row, which leanclips would pass
+    once and the plain way twice.
     """
     sampling = Sampling(frames=FRAMES)
-    return list(islice((clip for clip in clips if len(seen(clip, sampling, 224).frames) == FRAMES),
+    return list(islice((clip for clip in clips if len(seen(clip, sampling, 224)[0]) == FRAMES),
                        count))
 
 
 def plain_frames(model: torch.nn.Module, clips: Sequence[Path]) -> float:
-    """Seconds of the plain loop: fp32, contiguous, one clip at a time, decode inline."""
+    """Seconds of the plain loop: fp32, contiguous, one clip at a time, decoded in the loop."""
     start = time.perf_counter()
     with torch.inference_mode():
         for clip in clips:
@@ -69,8 +68,8 @@ def ours(settings: Backbone, clips: Sequence[Path], few: int) -> float:
     seconds = []
     for part in (clips[:few], clips):
         start = time.perf_counter()
-        run_all(partial(features_of, sampling=Sampling(frames=FRAMES), settings=settings), part,
-                cores(), settings.name)
+        run_all(partial(features_of, sampling=Sampling(frames=FRAMES), settings=settings,
+                        chosen=COMPUTE), part, cores(), settings.name)
         seconds.append(time.perf_counter() - start)
     return seconds[1] - seconds[0]
 
@@ -78,8 +77,8 @@ def ours(settings: Backbone, clips: Sequence[Path], few: int) -> float:
 def time_shares(settings: Backbone, clip: Path) -> dict[str, float]:
     """Of a clip's time in one thread, the shares of decoding (with resizing) and convolutions."""
     torch.set_num_threads(1)
-    model, sampling = backbone.load(settings), Sampling(frames=FRAMES)
-    frames = seen(clip, sampling, settings.size).frames
+    model, sampling = backbone.load(settings, COMPUTE), Sampling(frames=FRAMES)
+    frames, _ = seen(clip, sampling, settings.size)
     backbone.features(model, frames)
     start = time.perf_counter()
     seen(clip, sampling, settings.size)
@@ -107,8 +106,8 @@ def matrix_rate(dtype: torch.dtype) -> float:
 
 
 def features(clips: Sequence[Path], weights: Path) -> pd.DataFrame:
-    """Frames per second of each backbone, both ways on the same clips, the medians of rounds in
-    turn; the share of the best matrix rate that the rounds saw.
+    """Frames per second of each backbone, both ways on the same clips: medians of alternating
+    rounds; the share of the best matrix rate of these rounds.
     """
     rows = []
     # leanclips takes the few clips again and again.
@@ -126,7 +125,7 @@ def features(clips: Sequence[Path], weights: Path) -> pd.DataFrame:
         bf16, fp32 = map(max, zip(*rates, strict=True)) if rates else (None, None)
         rows += [{"backbone": settings.name, "method": "plain loop, fp32", "frames_per_s": rate,
                   "ratio_to_plain": 1.0, "share_of_gemm": None, "gemm_over_fp32": None},
-                 {"backbone": settings.name, "method": f"leanclips, {backbone.precision()}",
+                 {"backbone": settings.name, "method": f"leanclips, {COMPUTE.precision}",
                   "frames_per_s": mine, "ratio_to_plain": mine / rate,
                   "share_of_gemm": mine * GFLOP[settings.name] / 1000 / bf16 if rates else None,
                   "gemm_over_fp32": bf16 / fp32 if rates else None,
@@ -135,14 +134,14 @@ def features(clips: Sequence[Path], weights: Path) -> pd.DataFrame:
 
 
 def compiling(weights: Path) -> pd.DataFrame:
-    """Frames per second of each backbone as leanclips runs it and by torch.compile, the medians of
-    rounds in turn, and the seconds that compiling takes.
+    """Frames per second of each backbone as leanclips runs it and by torch.compile (medians of
+    alternating rounds), and the seconds that compiling takes.
     """
     frames = np.random.default_rng(0).integers(0, 255, (FRAMES, 224, 224, 3), np.uint8)
     torch.set_num_threads(cores())
     rows = []
     for settings in of_both(weights):
-        model = backbone.load(settings)
+        model = backbone.load(settings, COMPUTE)
         compiled = torch.compile(model)
         first = passing(compiled, frames)
         seconds = [(passing(model, frames), passing(compiled, frames)) for _ in range(ROUNDS)]
@@ -162,100 +161,51 @@ def of_both(weights: Path) -> tuple[Backbone, Backbone]:
     return (Backbone(name="resnet152", weights=str(weights)), Backbone(name="efficientnet-lite2"))
 
 
-def run_once(threads: int, plain: bool, epochs: int, validated: int, begin) -> float:
+def run_once(threads: int, begin: Barrier) -> float:
     """Seconds of a fine-tuning of the CRNN, begun together with the other processes."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     crnn = CRNN(WIDTH, CLASSES, Network())
-    parts = labelled(TRAINED), labelled(validated)
+    training, validation = labelled(TRAINED), labelled(VALIDATED)
     begin.wait()
     start = time.perf_counter()
-    if plain:
-        train_plainly(crnn, *parts, epochs)
-    else:
-        train(crnn, *parts, epochs=epochs, batch=BATCH, rate=1e-4, seed=0, what="leanclips",
-              mixed=has_fast_bf16())
+    train(crnn, training, validation, epochs=EPOCHS, batch_size=BATCH, learning_rate=1e-4, seed=0,
+          what="fine-tuning")
     return time.perf_counter() - start
 
 
 def labelled(clips: int) -> Labelled:
-    """Features of nothing: they do not change the speed."""
+    """Random features: they do not change the speed."""
     return Labelled(tuple(map(str, range(clips))), torch.rand(clips, FRAMES, WIDTH),
                     torch.arange(clips) % CLASSES)
 
 
-def train_plainly(crnn: CRNN, training: Labelled, validation: Labelled, epochs: int) -> None:
-    """What `train` does, in fp32 and with nothing done for speed."""
-    optimizer = torch.optim.Adam(crnn.parameters(), lr=1e-4)
-    for _ in range(epochs):
-        crnn.train()
-        for chosen in torch.randperm(len(training.ids)).split(BATCH):
-            step(crnn, None, optimizer, training.features[chosen], training.labels[chosen])
-        predict(crnn, validation)
-
-
-def together(processes: int, threads: int, plain: bool, epochs: int, validated: int) -> float:
-    """Seconds a run of runs side by side, over all of them."""
+def seconds_a_run(processes: int, threads: int) -> float:
+    """Seconds per run of runs side by side: each counts its share of the time."""
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager, context.Pool(processes) as pool:
         begin = manager.Barrier(processes)
-        seconds = pool.starmap(run_once, [(threads, plain, epochs, validated, begin)] * processes)
-    return max(seconds) / processes
+        return max(pool.starmap(run_once, [(threads, begin)] * processes)) / processes
 
 
-METHODS = {
-    "plain PyTorch, fp32, all threads in one run": (1, 0, True),
-    "plain PyTorch, fp32, a run for each core": (0, 1, True),
-    "leanclips, a run for each core": (0, 1, False),
-}
+def ancestor(passed: pd.DataFrame, rounds: int) -> pd.DataFrame:
+    """The whole fine-tuning study both ways, from the measured rates.
 
-
-def finetuning(rounds: int) -> pd.DataFrame:
-    """Milliseconds a step, next to nothing validated, and seconds a run with its validation: the
-    medians of rounds in turn, the ratios to the first method, the fastest and slowest round.
-    """
-    steps, runs = ({name: [] for name in METHODS} for _ in range(2))
-    for _ in range(rounds):
-        for name, (processes, threads, plain) in METHODS.items():
-            way = processes or cores(), threads or cores(), plain
-            steps[name].append(together(*way, STEP_EPOCHS, 1) * 1000 / (STEP_EPOCHS * STEPS))
-            runs[name].append(together(*way, EPOCHS, VALIDATED))
-    found = pd.DataFrame(index=pd.Index(list(METHODS), name="method"))
-    for what, column, ratio, times in (("step", "ms_per_step", "ratio", pd.DataFrame(steps)),
-                                       ("run", "run_seconds", "run_ratio", pd.DataFrame(runs))):
-        found[column] = times.median()
-        found[ratio] = found[column].iloc[0] / found[column]
-        found[f"{what}_min"], found[f"{what}_max"] = times.min(), times.max()
-    return found.reset_index().round(2)
-
-
-def ancestor(passed: pd.DataFrame, trained: pd.DataFrame) -> pd.DataFrame:
-    """The whole fine-tuning study both ways, from the measured times.
-
-    The public ancestor passes every frame of every clip through the backbone in every epoch.
+    The public ancestor passes every frame of every clip through the backbone in every epoch, one
+    run after the other. leanclips passes each frame once, and has a run for each core.
     """
     resnet = passed[passed["backbone"] == "resnet152"]["frames_per_s"].tolist()
-    runs = trained["run_seconds"].tolist()
-    epoch_frames = (TRAINED + VALIDATED) * FRAMES
-    frames = RUNS * (EPOCHS * epoch_frames + 2 * HELDOUT * FRAMES)
-    once = 2 * (TRAINED + VALIDATED + HELDOUT) * FRAMES
-    theirs = frames / resnet[0] + RUNS * runs[0]
-    mine = once / resnet[1] + RUNS * runs[-1]
-    rows = [
-        ("frames through the backbone, each in every epoch", frames, "frames",
-         f"{RUNS} runs x ({EPOCHS} epochs x {TRAINED + VALIDATED} clips + 2 x {HELDOUT} held-out) "
-         f"x {FRAMES}"),
-        ("frames through the backbone, each once", once, "frames",
-         f"2 variants x {TRAINED + VALIDATED + HELDOUT} clips x {FRAMES}"),
-        ("training steps", RUNS * EPOCHS * STEPS, "steps",
-         f"{RUNS} runs x {EPOCHS} epochs x {STEPS}"),
-        ("public ancestor, in all", theirs, "s",
-         f"at {resnet[0]:.2f} frames/s and {runs[0]:.1f} s to fine-tune"),
-        ("leanclips, in all", mine, "s",
-         f"at {resnet[1]:.2f} frames/s and {runs[-1]:.1f} s to fine-tune"),
-        ("ratio", theirs / mine, "times", "extrapolated from the measured rates"),
-    ]
-    return pd.DataFrame(rows, columns=["part", "value", "unit", "note"]).round(3)
+    ways = {"every frame in every epoch (public ancestor)": (1, cores()),
+            "each frame once (leanclips)": (cores(), 1)}
+    found = pd.DataFrame([{name: seconds_a_run(*way) for name, way in ways.items()}
+                          for _ in range(rounds)]).median()
+    clips = TRAINED + VALIDATED
+    frames = (RUNS * (EPOCHS * clips + 2 * HELDOUT) * FRAMES, 2 * (clips + HELDOUT) * FRAMES)
+    return pd.DataFrame({
+        "method": list(ways), "frames": frames, "frames_per_s": resnet,
+        "run_seconds": found.to_numpy(),
+        "seconds": [count / rate + RUNS * run
+                    for count, rate, run in zip(frames, resnet, found, strict=True)]}).round(3)
 
 
 def main() -> None:
@@ -275,9 +225,7 @@ def main() -> None:
         passed = show(features(clips, weights).assign(machine=where()),
                       wanted.out / "features.csv")
         show(compiling(weights), wanted.out / "compiled.csv")
-    trained = show(finetuning(wanted.rounds).assign(machine=where()),
-                   wanted.out / "finetuning.csv")
-    show(ancestor(passed, trained), wanted.out / "ancestor.csv")
+    show(ancestor(passed, wanted.rounds).assign(machine=where()), wanted.out / "ancestor.csv")
 
 
 if __name__ == "__main__":

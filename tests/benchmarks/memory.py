@@ -19,7 +19,7 @@ import pandas as pd
 import psutil
 from common import show
 
-from leanclips.compression.codec import run
+from leanclips.compression.ffmpeg import run
 
 HERE = Path(__file__).parent
 MINUTES = 10

@@ -1,10 +1,11 @@
-"""Sources with nothing to gain: how many encodes it takes to know, each alone, nothing learnt.
+"""Sources that re-encoding does not make smaller: how many encodes does it take to know?
 
     python tests/benchmarks/no_gain.py FOLDER
 
 Every 15th clip below the folder (of J-HMDB, say) is a source as it is and as H.264 at several
-CRFs. Each is optimized as leanclips does it, and searched to the end whatever that takes, which
-tells the truth. Writes no_gain.csv beside this file (the book shows it) and prints it.
+CRFs. Each is optimized alone, without earlier clips to learn from, and also searched to the end,
+which tells whether there was a gain. Writes no_gain.csv beside this file (the book shows it) and
+prints it.
 """
 
 import argparse
@@ -16,8 +17,8 @@ import pandas as pd
 from common import show
 
 from leanclips.compression import optimize as module
-from leanclips.compression.codec import Setting, encode
-from leanclips.compression.names import is_video
+from leanclips.compression.ffmpeg import encode
+from leanclips.compression.tree import is_video
 from leanclips.compression.optimize import Outcome, Reason, optimize
 from leanclips.compression.quality import Goal
 from leanclips.workers import cores, run_all
@@ -33,13 +34,14 @@ def compare(clip: Path, kind: str | int) -> dict:
         source = clip
         if kind != AS_IT_IS:
             source = Path(folder) / "source.mp4"
-            encode(clip, source, Setting("h264", (float(kind),)))
+            encode(clip, source, "h264", (float(kind),))
         ours = optimize(source, Goal(), Path(folder) / "ours.mp4")
         whole = to_the_end(source, Path(folder) / "whole.mp4")
         most = (1 - module.LEAST_SAVING) * ours.bytes_in
         gains = whole.reason in (Reason.OPTIMIZED, Reason.ABOVE) and whole.bytes_out <= most
         kept = ours.reason is Reason.NO_GAIN
-        return {"source": kind, "bytes": ours.bytes_in, "gains": gains, "kept": kept,
+        return {"source": kind if kind == AS_IT_IS else f"H.264, CRF {kind}",
+                "bytes": ours.bytes_in, "gains": gains, "kept": kept,
                 "encodes": len(ours.tries), "encodes_to_the_end": len(whole.tries),
                 "bytes_given_up": ours.bytes_out - whole.bytes_out if gains and kept else 0}
 
@@ -53,8 +55,8 @@ def to_the_end(source: Path, destination: Path) -> Outcome:
         module.LEAST_SAVING = least
 
 
-def summed(kind: str | int, rows: pd.DataFrame) -> dict:
-    """A line of the table; given up are gaining sources that were kept all the same."""
+def summed(kind: str, rows: pd.DataFrame) -> dict:
+    """A line of the table. Given up: sources with a gain that were kept all the same."""
     none, gaining = rows[~rows["gains"]], rows[rows["gains"]]
     return {"source": kind, "clips": len(rows), "no_gain": len(none),
             "known_after_one": int((none["kept"] & (none["encodes"] == 1)).sum()),

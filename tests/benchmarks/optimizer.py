@@ -24,14 +24,14 @@ from pathlib import Path
 import pandas as pd
 from common import compared, show
 
-from leanclips.compression import codec
-from leanclips.compression.codec import CODECS, Setting, encode
-from leanclips.compression.content import examine
+from leanclips.compression import ffmpeg
+from leanclips.compression.ffmpeg import CODECS, encode
+from leanclips.compression.inspect import inspect
 from leanclips.compression.optimize import optimize
 from leanclips.compression.quality import METRICS, Goal, measure, windows
 from leanclips.compression.search import next_crf_for_bytes
 from leanclips.compression.tree import optimize_tree
-from leanclips.recognition.drift import FeatureDrift
+from leanclips.training.features import FeatureDrift
 from leanclips.workers import run_all
 
 HERE = Path(__file__).parent
@@ -62,7 +62,7 @@ class Clip:
     """Uniform encodes of a clip, each made once."""
 
     def __init__(self, path: Path):
-        content = examine(path)
+        content = inspect(path)
         self.path, self.windows = path, windows(content.times, content.cuts)
         self.seen: dict[float, Encoded] = {}
 
@@ -71,7 +71,7 @@ class Clip:
         if crf not in self.seen:
             with tempfile.TemporaryDirectory() as folder:
                 made = Path(folder) / "made.mp4"
-                encode(self.path, made, Setting("h264", (crf,)))
+                encode(self.path, made, "h264", (crf,))
                 quality = measure(made, self.path, self.windows, Goal())
                 self.seen[crf] = Encoded(made.stat().st_size, quality.worst)
         return self.seen[crf]
@@ -168,7 +168,7 @@ def others(path: Path, target: float) -> dict[str, Chosen]:
 def uniform(clips: Sequence[Path], target: float) -> list[Chosen]:
     """leanclips without zones, learning from clip to clip."""
     zones, found, done = CODECS["h264"], [], []
-    codec.CODECS["h264"] = replace(zones, zones=False)
+    ffmpeg.CODECS["h264"] = replace(zones, zones=False)
     try:
         with tempfile.TemporaryDirectory() as folder:
             for path in clips:
@@ -177,7 +177,7 @@ def uniform(clips: Sequence[Path], target: float) -> list[Chosen]:
                 found.append(Chosen(made.crf or 0, made.bytes_out, made.quality.worst,
                                     len(made.tries)))
     finally:
-        codec.CODECS["h264"] = zones
+        ffmpeg.CODECS["h264"] = zones
     return found
 
 
@@ -185,11 +185,13 @@ def sizes_at(crf: float, path: Path) -> Encoded:
     return Clip(path).at(crf)
 
 
-def row(name: str, method: str, found: Sequence, target: float) -> dict:
+def row(name: str, method: str, found: Sequence[Chosen] | Sequence[Encoded], target: float,
+        crf: float | None = None) -> dict:
+    """A line of the table; `crf` is that of all clips, if they have one together."""
     tolerance = METRICS["vmaf"].tolerance
-    return {"set": name, "method": method, "clips": len(found),
-            "bytes": sum(one.bytes for one in found),
-            "encodes": round(sum(getattr(one, "encodes", 1) for one in found) / len(found), 2),
+    encodes = None if crf else round(sum(one.encodes for one in found) / len(found), 2)
+    return {"set": name, "method": method, "crf": crf, "clips": len(found),
+            "bytes": sum(one.bytes for one in found), "encodes": encodes,
             "worst_quality": round(min(one.quality for one in found), 2),
             "below_target": sum(one.quality < target for one in found),
             "above_tolerance": sum(one.quality > target + tolerance for one in found)}
@@ -201,8 +203,7 @@ def compare(name: str, folder: Path, target: float, jobs: int) -> pd.DataFrame:
         out = Path(scratch) / "out"
         optimize_tree(folder, out, Goal(target), jobs, "h264")
         report = pd.read_csv(out / "report.csv")
-    # A source that is no larger than its target allows is kept: what its CRF would be is asked
-    # of the other methods only where leanclips delivers an encode too.
+    # Only clips that leanclips re-encodes are compared: where it keeps the source, it has no CRF.
     report = report[report["crf"].notna()]
     clips = [folder / file for file in report["file"]]
     ours = [Chosen(line.crf, line.bytes_out, line.quality, line.encodes)
@@ -214,13 +215,13 @@ def compare(name: str, folder: Path, target: float, jobs: int) -> pd.DataFrame:
     rows += [row(name, method, [one[method] for one in found], target) for method in METHODS]
     lowest = min(one["bisection"].crf for one in found)
     at_lowest = run_all(partial(sizes_at, lowest), clips, jobs, f"{name} at CRF {lowest:g}")
-    rows.append(row(name, f"one CRF, worst clip at the target ({lowest:g})", at_lowest, target))
+    rows.append(row(name, "one CRF, worst clip at the target", at_lowest, target, lowest))
     tried, total = [], rows[0]["bytes"]
     while not tried or abs(tried[-1][1] / total - 1) > 0.01 and len(tried) < 8:
         crf = next_crf_for_bytes([(at, size) for at, size, _ in tried], total)
         same = run_all(partial(sizes_at, crf), clips, jobs, f"{name} at CRF {crf:g}")
         tried.append((crf, sum(one.bytes for one in same), same))
-    rows.append(row(name, f"one CRF, equal bytes ({crf:g})", same, target))
+    rows.append(row(name, "one CRF, equal bytes", same, target, crf))
     table = pd.DataFrame(rows)
     table["against_leanclips"] = (table["bytes"] / total).round(4)
     return table
@@ -236,12 +237,11 @@ def speed(folder: Path, clips: int, target: float) -> pd.DataFrame:
             start = time.perf_counter()
             outcome = optimize(path, Goal(target), made, "h264")
             whole += time.perf_counter() - start
-            content = examine(path)
+            content = inspect(path)
             parts = windows(content.times, content.cuts)
             start = time.perf_counter()
             for sample in outcome.tries:
-                encode(path, made, Setting("h264", sample.crfs, tuple(p.start for p in parts)
-                                           if len(sample.crfs) > 1 else (0,)))
+                encode(path, made, "h264", sample.crfs, [part.start for part in parts])
                 measure(made, path, parts, Goal(target))
             alone += time.perf_counter() - start
         for path in chosen_clips:
@@ -278,20 +278,20 @@ def targets(folder: Path, jobs: int) -> pd.DataFrame:
 
 
 def seen_at(path: Path, target: float) -> dict[str, float]:
-    """The same encode, scored as shown at several heights; empty for an original that is kept."""
-    content = examine(path)
+    """The same encode, scored as displayed at several heights; empty where the original is kept."""
+    content = inspect(path)
     parts = windows(content.times, content.cuts)
     with tempfile.TemporaryDirectory() as folder:
         made = optimize(path, Goal(target), Path(folder) / "made.mp4", "h264")
         if not made.crfs:
             return {}
         return {"own": made.quality.worst} | {
-            str(height): measure(made.path, path, parts, Goal(target, height=height)).worst
+            f"at_{height}": measure(made.path, path, parts, Goal(target, height=height)).worst
             for height in HEIGHTS}
 
 
 def heights(clips: Sequence[Path], jobs: int) -> pd.DataFrame:
-    """What a score at the clips' own size is worth on larger displays."""
+    """The same encodes scored at the clips' own size and as shown at larger ones."""
     rows = []
     for target in (85, 93, 97):
         scores = run_all(partial(seen_at, target=target), clips, jobs, f"heights at {target}")
@@ -302,12 +302,12 @@ def heights(clips: Sequence[Path], jobs: int) -> pd.DataFrame:
 
 
 def longer_clips(found: Path, folder: Path) -> None:
-    """The first 15 seconds of each of three longer clips, without loss: compressed as they come,
-    some of them gain nothing at the target, and what a method would take could not be compared.
+    """The first 15 seconds of each of three longer clips, stored losslessly: some of the files as
+    they are would gain nothing at the target, so that there would be nothing to compare.
     """
     for name in ("box.mp4", "vtest.avi", "trailer_bbb.mp4"):
-        codec.run(["-i", found / name, "-t", LONGER_SECONDS, "-map", "0:v:0", "-c:v", "ffv1",
-                   "-pix_fmt", "yuv420p", folder / Path(name).with_suffix(".mkv")], found / name)
+        ffmpeg.run(["-i", found / name, "-t", LONGER_SECONDS, "-map", "0:v:0", "-c:v", "ffv1",
+                    "-pix_fmt", "yuv420p", folder / Path(name).with_suffix(".mkv")], found / name)
 
 
 def link(clips: Sequence[Path], folder: Path) -> Path:

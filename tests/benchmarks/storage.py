@@ -31,9 +31,10 @@ from common import compared, show
 from link import served
 from torch.utils.data import DataLoader, Dataset
 
-from leanclips.recognition import backbone
-from leanclips.recognition.features import frame_indices, resize
-from leanclips.study import SOURCE, Backbone, Sampling
+from leanclips.study import SOURCE, Backbone, Sampling, Study
+from leanclips.training import backbone
+from leanclips.training.features import frame_indices, resize
+from leanclips.training.machine import compute
 
 HERE = Path(__file__).parent
 LINKS = (50, 200, 1000)  # Mbit/s
@@ -77,7 +78,7 @@ Reader = Callable[[str], bytes]
 
 
 def decode(content: bytes) -> list[av.VideoFrame]:
-    """All frames; one thread, for the workers share the cores."""
+    """All frames, in one thread: the workers share the cores."""
     with av.open(io.BytesIO(content)) as container:
         container.streams.video[0].thread_type = "NONE"
         return list(container.decode(video=0))
@@ -92,7 +93,7 @@ def sampled(frames: Sequence[av.VideoFrame]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Clips(Dataset):
-    """Each clip as its frames, the bytes that were read for it and the frames decoded."""
+    """For each clip its sampled frames, the bytes read and the number of frames decoded."""
 
     read: Reader
     names: Sequence[str]
@@ -134,7 +135,9 @@ def epoch_row(variant: str, link: int | None, epochs: Sequence[Epoch]) -> dict:
     middle, one = median(seconds), epochs[0]
     return {"variant": variant, "link_mbit": link, "epochs": len(epochs), "clips": one.clips,
             "bytes": one.bytes, "seconds": round(middle, 4), "min": round(min(seconds), 4),
-            "max": round(max(seconds), 4), "clips_per_s": round(one.clips / middle, 2),
+            "max": round(max(seconds), 4),
+            "link_seconds": round(one.bytes * 8e-6 / link, 4) if link else None,
+            "clips_per_s": round(one.clips / middle, 2),
             "decoded_frames_per_s": round(one.frames / middle, 1)}
 
 
@@ -171,7 +174,7 @@ def decoding(read: Reader, names: Sequence[str]) -> Epoch:
 
 def network(read: Reader, names: Sequence[str]) -> list[Epoch]:
     """The frozen backbone over the sampled frames of a few clips, on all cores."""
-    model, found = backbone.load(Backbone()), []
+    model, found = backbone.load(Backbone(), compute(Study(title="benchmark", device="cpu"))), []
     clips = [(content, sampled(decode(content))) for content in map(read, names[:NETWORK_CLIPS])]
     backbone.features(model, clips[0][1])  # the first call sets things up
     for _ in range(REPEATS):

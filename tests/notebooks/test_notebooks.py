@@ -72,7 +72,7 @@ def test_holds_calls_and_prose_but_no_logic(path):
 @every_notebook
 def test_runs_top_to_bottom_by_plain_papermill(path, finished_study, tmp_path):
     """As it comes, on the demo, where that has been run (CI runs it before); else on less."""
-    demo = Layout(ROOT / "data" / "demo").ran_with.is_file()
+    demo = (Layout(ROOT / "data" / "demo").run("constant", 3) / "result.json").is_file()
     done = papermill(path, tmp_path / "out.ipynb",
                      **({} if demo else {"study": finished_study.study}))
     assert done.returncode == 0, done.stderr
@@ -81,7 +81,7 @@ def test_runs_top_to_bottom_by_plain_papermill(path, finished_study, tmp_path):
 @pytest.mark.slow
 def test_plain_papermill_writes_the_numbers_of_the_grid(finished_study, tmp_path):
     folder = finished_study.run("optimized", 2)
-    names = ("result.json", "history.csv", "predictions.csv", "model.safetensors")
+    names = ("result.json", "history.csv", "predictions.csv.gz")
     before = {name: (folder / name).read_bytes() for name in names}
     for name in names:
         (folder / name).unlink()
@@ -176,7 +176,7 @@ def test_a_failed_notebook_stays_beside_its_place_with_the_traceback(tmp_path):
 
 
 LONG_WORK = """
-from leanclips.progress import progress
+from leanclips.workers import progress
 for item in progress(range(3), 3, "long work"):
     assert item != number
 """
@@ -224,19 +224,7 @@ def test_exactly_what_a_notebook_needs_is_brought_up_to_date(finished_study, mon
     monkeypatch.setenv("LEANCLIPS_RUN_OF", "another study")
     layout, study, clips = notebook.open_study(str(finished_study.study))
     notebook.prepare_run(layout, study, clips, "optimized", 1)
-    assert asked == [[str(layout.feature_index(study.backbone.name, "optimized")),
-                      str(layout.pretrain / "result.json")]]
-
-
-@pytest.mark.parametrize("trained", [True, False])
-def test_results_need_no_views_beside_a_trained_backbone(finished_study, monkeypatch, trained):
-    asked = []
-    monkeypatch.setattr(notebook, "run", lambda layout, targets, wait: asked.extend(targets))
-    layout, study, _ = notebook.open_study(str(finished_study.study))
-    study = study.model_copy(update={"finetuning": study.finetuning.model_copy(
-        update={"finetune_backbone": trained})})
-    notebook.prepare_results(layout, study)
-    assert (str(layout.views(1)) in asked) == (not trained) and str(layout.crosstest) in asked
+    assert asked == [("features-source", "features-optimized", "features-constant", "pretrain")]
 
 
 def test_published_records_stand_in_for_a_study_that_was_not_run(finished_study):

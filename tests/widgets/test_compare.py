@@ -5,16 +5,15 @@ import numpy as np
 import pytest
 
 from leanclips import notebook
-from leanclips.analysis import clip_tables
 from leanclips.errors import StudyError
-from leanclips.widgets.compare import WIDTH, Compare, part
-from leanclips.widgets.frames import Frames
+from leanclips.report.results import read_encoded
+from leanclips.widgets.compare import WIDTH, Compare, Frames, part
 
 
 @pytest.fixture
 def compare(finished_study) -> Compare:
     layout, study, clips = notebook.open_study(str(finished_study.study))
-    return Compare(clip_tables.encoded(layout, study, clips), "optimized")
+    return Compare(read_encoded(layout, study, clips), "optimized")
 
 
 def picture(compare: Compare, name: str) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from html import escape
 from pathlib import Path
 
 import cv2
@@ -14,11 +13,7 @@ from leanclips.compression.crop import square
 from leanclips.errors import StudyError
 from leanclips.layout import Layout
 from leanclips.study import Study
-from leanclips.widgets.frames import Frames, png
-
-LEAST_SIDE = 16
-OUTSIDE = 0.4  # brightness of what is cut away
-LINE = (0, 200, 255)  # BGR
+from leanclips.widgets.compare import Frames, clip_menu, png, say, set_range, slider
 
 
 def mark(layout: Layout, study: Study, clips: Sequence[Clip]) -> "RoiMarker":
@@ -26,18 +21,12 @@ def mark(layout: Layout, study: Study, clips: Sequence[Clip]) -> "RoiMarker":
     return RoiMarker(layout.table, clips_root(layout, study), clips)
 
 
-def save_roi(table: Path, clip_id: str, roi: Roi | None) -> None:
-    """Write one clip's ROI into clips.csv (None: the largest centred square)."""
-    write_table(table, [replace(clip, roi=roi) if clip.id == clip_id else clip
-                        for clip in read_table(table)])
-
-
 def marked(frame: np.ndarray, roi: Roi) -> np.ndarray:
     """The frame with the square drawn and its surroundings dimmed."""
-    picture = (frame * OUTSIDE).astype(np.uint8)
+    picture = (0.4 * frame).astype(np.uint8)
     inside = np.s_[roi.y:roi.y + roi.side, roi.x:roi.x + roi.side]
     picture[inside] = frame[inside]
-    cv2.rectangle(picture, (roi.x, roi.y), (roi.x + roi.side - 1, roi.y + roi.side - 1), LINE,
+    cv2.rectangle(picture, (roi.x, roi.y, roi.side, roi.side), (0, 200, 255),
                   max(1, round(frame.shape[1] / 320)))
     return picture
 
@@ -49,23 +38,21 @@ class RoiMarker(widgets.VBox):
         self.table, self.root = table, root
         self.clips = {clip.id: clip for clip in clips}
         self.frames: Frames | None = None
-        self.clip = widgets.Dropdown(description="Clip", options=[
-            (f"{clip.label}: {clip.id}", clip.id) for clip in clips])
-        self.frame = _slider("Frame")
-        self.x, self.y = _slider("Left"), _slider("Top")
-        self.side = _slider("Side", step=2)
-        self.centre = widgets.Button(description="Largest centred square",
-                                     layout=widgets.Layout(width="auto"))
-        self.save = widgets.Button(description="Save to clips.csv", button_style="primary",
-                                   layout=widgets.Layout(width="auto"))
+        self.clip = clip_menu(clips)
+        self.frame = slider("Frame")
+        self.x, self.y = slider("Left"), slider("Top")
+        self.side = slider("Side", step=2)
+        wide = {"layout": widgets.Layout(width="auto")}
+        self.centre = widgets.Button(description="Largest centred square", **wide)
+        self.save = widgets.Button(description="Save to clips.csv", button_style="primary", **wide)
         self.status = widgets.HTML()
         self.picture = widgets.Image(format="png", layout=widgets.Layout(max_width="640px"))
         super().__init__([self.clip, self.frame, self.x, self.y, self.side,
                           widgets.HBox([self.centre, self.save]), self.status, self.picture])
         self.clip.observe(lambda change: self._open(), "value")
         self.side.observe(lambda change: self._limit(), "value")
-        for slider in (self.frame, self.x, self.y, self.side):
-            slider.observe(lambda change: self._draw(), "value")
+        for control in (self.frame, self.x, self.y, self.side):
+            control.observe(lambda change: self._draw(), "value")
         self.centre.on_click(lambda button: self._place(None))
         self.save.on_click(lambda button: self._save())
         self._open()
@@ -81,65 +68,47 @@ class RoiMarker(widgets.VBox):
         try:
             path = verify_file(self.root, clip)
             self.frames = Frames(path)
-            roi = square(clip.roi, self.frames.width, self.frames.height, path)
+            self.size = self.frames.facts.width, self.frames.facts.height
+            self.largest, roi = square(None, *self.size, path), square(clip.roi, *self.size, path)
         except StudyError as error:
             self.frames, self.save.disabled, self.picture.value = None, True, b""
-            return self._say(error)
+            return say(self.status, error)
         self.save.disabled = False
-        _range(self.frame, self.frames.count - 1)
+        set_range(self.frame, self.frames.facts.frames - 1)
         self._place(roi)
-        self._say("This clip has a saved square." if clip.roi else
-                  "No square is saved for this clip: the largest centred one will be cut.")
-
-    def _largest(self) -> Roi:
-        return square(None, self.frames.width, self.frames.height, self.frames.path)
+        say(self.status, "This clip has a saved square." if clip.roi else
+            "No square is saved for this clip: the largest centred one will be cut.")
 
     def _place(self, roi: Roi | None) -> None:
         """Move the sliders to `roi`, or to the largest centred square."""
-        if self.frames is None:
-            return
-        roi = roi or self._largest()
-        _range(self.side, self._largest().side, LEAST_SIDE, roi.side)
-        self._limit()
-        self.x.value, self.y.value = roi.x, roi.y
-        self._draw()
+        if self.frames is not None:
+            roi = roi or self.largest
+            set_range(self.side, self.largest.side, 16, roi.side)
+            self._limit()
+            self.x.value, self.y.value = roi.x, roi.y
+            self._draw()
 
     def _limit(self) -> None:
         """Keep the square inside the frame."""
         if self.frames is not None:
-            _range(self.x, self.frames.width - self.side.value, value=self.x.value)
-            _range(self.y, self.frames.height - self.side.value, value=self.y.value)
+            for control, size in zip((self.x, self.y), self.size, strict=True):
+                set_range(control, size - self.side.value, value=control.value)
 
     def _draw(self) -> None:
-        if self.frames is None:
-            return
         try:
-            self.picture.value = png(marked(self.frames[self.frame.value], self.roi))
+            if self.frames is not None:
+                self.picture.value = png(marked(self.frames[self.frame.value], self.roi))
         except StudyError as error:
-            self._say(error)
+            say(self.status, error)
 
     def _save(self) -> None:
         clip = self.clips[self.clip.value]
-        roi = None if self.roi == self._largest() else self.roi
+        roi = None if self.roi == self.largest else self.roi
         try:
-            save_roi(self.table, clip.id, roi)
+            write_table(self.table, [replace(row, roi=roi) if row.id == clip.id else row
+                                     for row in read_table(self.table)])
         except StudyError as error:
-            return self._say(error)
+            return say(self.status, error)
         self.clips[clip.id] = replace(clip, roi=roi)
-        self._say(f"Saved for {clip.id}: {roi or 'the largest centred square'}. The next run of "
-                  "the study cuts this clip again, and does again what depends on it.")
-
-    def _say(self, message: object) -> None:
-        self.status.value = f'<span role="status">{escape(str(message))}</span>'
-
-
-def _slider(description: str, step: int = 1) -> widgets.IntSlider:
-    return widgets.IntSlider(description=description, min=0, max=0, step=step,
-                             layout=widgets.Layout(width="640px", max_width="100%"))
-
-
-def _range(slider: widgets.IntSlider, most: int, least: int = 0, value: int = 0) -> None:
-    """Set a slider's ends and value in one step, so that no end cuts the value on the way."""
-    with slider.hold_trait_notifications():
-        slider.min, slider.max = least, most
-        slider.value = min(max(value, least), most)
+        say(self.status, f"Saved for {clip.id}: {roi or 'the largest centred square'}. The next "
+            "run of the study cuts this clip again and redoes what depends on it.")

@@ -1,4 +1,4 @@
-"""The book's pages: every number from the records, both studies by the same code."""
+"""The book's pages: every number from the records, every study by the same code."""
 
 import json
 import re
@@ -7,16 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from nbformat.v4 import new_markdown_cell, new_notebook
 
-from leanclips.analysis import book, notebooks, order, style, view
-from leanclips.analysis.formats import percent
-from leanclips.analysis.results import load
 from leanclips.errors import StudyError
-from leanclips.records import write_csv
+from leanclips.records import BEST, RunResult, read_record, write_csv, write_record
+from leanclips.report import book, view
+from leanclips.report.display import THEMES, Figure, markdown
+from leanclips.report.formats import percent
+from leanclips.report.results import load
 
 TEMPLATES = Path(__file__).parents[2] / "book"
 OURS = re.compile(r"\d[\d.]*\s?(%|points|MB)")
@@ -27,14 +28,14 @@ def pages(tmp_path, monkeypatch):
     """Renders studies into a folder and returns it; figures, tested elsewhere, stay undrawn."""
     def undrawn(figure, folder):
         write_csv(folder / f"{figure.name}.csv", figure.data)
-        for theme in style.THEMES:
+        for theme in THEMES:
             (folder / f"{figure.name}-{theme.name}.svg").write_text(
                 '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>')
 
-    monkeypatch.setattr(style, "write", undrawn)
+    monkeypatch.setattr(Figure, "write", undrawn)
 
     def render(*studies, name="_generated"):
-        book.write_pages(TEMPLATES, studies, tmp_path / name)
+        book.render(TEMPLATES, studies, tmp_path / name)
         return tmp_path / name
     return render
 
@@ -49,9 +50,9 @@ def test_a_pages_numbers_are_those_of_the_csv_beside_it(pages, results):
     table = pd.read_csv(out / "tiny" / "tables" / "summary.csv")
     shown = (out / "tiny" / "index.md").read_text()
     for row in table.itertuples():
-        assert f"| {row.variant} | " in shown and percent(row.heldout) in shown
+        assert f"| {row.variant} | " in shown and percent(row.accuracy) in shown
     headline = (out / "tiny" / "headline.txt").read_text().strip()
-    assert book.markdown(headline) in shown
+    assert markdown(headline) in shown
     assert percent(table.share_of_source[1], 0) in headline
 
 
@@ -61,26 +62,16 @@ def test_a_changed_record_changes_the_prose(pages, make_records):
     after = pages(load(make_records("after", right=lambda variant, *_: variant != "optimized")),
                   name="two")
     assert "equivalent within" in (before / "before" / "headline.txt").read_text()
-    assert "8 held-out recordings are too few" in (few / "few" / "headline.txt").read_text()
+    assert "8 recordings are too few" in (few / "few" / "headline.txt").read_text()
     assert "worse" in (after / "after" / "headline.txt").read_text()
 
 
 def test_too_few_recordings_for_any_difference_are_told(pages, make_records, monkeypatch):
-    monkeypatch.setattr("leanclips.analysis.view.FEWEST_TO_DIFFER", 9)
+    monkeypatch.setattr("leanclips.report.view.FEWEST_TO_DIFFER", 9)
     results = load(make_records(right=lambda variant, seed, c, t, place:
                                 variant != "optimized" or place > 0))
     headline = (pages(results) / "tiny" / "headline.txt").read_text()
-    assert "undecided, for 8 held-out recordings are too few to tell a difference" in headline
-
-
-def test_what_pairing_did_is_told_as_it_was(pages, make_records):
-    def told(name, right):
-        return (pages(load(make_records(name, seeds=(1, 2, 3), right=right)), name=f"{name}-book")
-                / "comparing.md").read_text()
-
-    assert "is mostly lucky for the other" in told("one", lambda variant, seed, *_: seed == 2)
-    assert "need not be for the other" in told("two", lambda variant, seed, *_:
-                                               (seed == 2) == (variant == "source"))
+    assert "undecided, because 8 recordings are too few to show a difference" in headline
 
 
 VENDOR = {"variants": {"optimized": {"target": 93}, "vendor": {"folder": "theirs"},
@@ -90,7 +81,9 @@ VENDOR = {"variants": {"optimized": {"target": 93}, "vendor": {"folder": "theirs
 def test_another_tools_files_and_a_control_of_their_bytes_are_told(pages, make_records):
     out = pages(load(make_records(**VENDOR)))
     shown = (out / "tiny" / "compression.md").read_text()
-    assert "*like-vendor*: CRF 25.5 for every clip. Its worst clip scores 93.2." in shown
+    assert "*vendor*: files that another tool made" in shown
+    assert "with the total bytes of *vendor*" in shown
+    assert re.search(r"\| like-vendor \|.* 25.5 \|.* 93.2", shown)
 
 
 def test_rendering_twice_gives_equal_bytes(pages, make_records):
@@ -147,31 +140,40 @@ def test_what_is_said_of_the_backbone_is_true_of_the_study(pages, make_records, 
     out = pages(load(make_records(
         backbone={"name": "resnet18", **({"weights": "/where/mine.pth"} if trained else {})},
         finetuning={"seeds": [1, 2], "finetune_backbone": trained})))
-    shown = {name: (out / name).read_text() for name in ("limits.md", "costs.md", "tiny/network.md")}
-    assert ("trained from the pixels up as it was" in shown["limits.md"]) == trained
-    assert ("an epoch reads no video at all" in shown["costs.md"]) != trained
+    shown = {name: (out / name).read_text()
+             for name in ("limits.md", "costs.md", "tiny/network.md")}
+    assert ("here trained from the pixels up" in shown["limits.md"]) == trained
+    assert ("reads no video while it trains" in shown["costs.md"]) != trained
     assert ("ImageNet weights" in shown["tiny/network.md"]) != trained
     assert ("the weights in mine.pth" in shown["tiny/network.md"]) == trained
     assert "/where" not in shown["tiny/network.md"]
 
 
-def test_a_missing_number_stops_the_book_and_leaves_the_old_pages(pages, make_records):
-    layout = make_records()
-    out = pages(load(layout))
-    table = pd.read_csv(layout.report("constant"))
-    table.assign(crf=None).to_csv(layout.report("constant"), index=False)
-    with pytest.raises(StudyError, match="a number is missing"):
-        pages(load(layout))
-    assert (out / "index.md").is_file()
+@pytest.fixture
+def copied(tmp_path):
+    """A copy of the templates, with the measurements where they look for them."""
+    shutil.copytree(TEMPLATES, tmp_path / "top" / "book",
+                    ignore=shutil.ignore_patterns("_build", "_generated"))
+    shutil.copytree(TEMPLATES.parent / "tests" / "benchmarks",
+                    tmp_path / "top" / "tests" / "benchmarks")
+    return tmp_path / "top" / "book"
+
+
+def test_a_missing_number_stops_the_book_and_leaves_the_old_pages(pages, copied, results):
+    out = pages(results)
+    before = all_files(out)
+    storage = copied.parent / "tests" / "benchmarks" / "storage.csv"
+    pd.read_csv(storage).query("link_mbit != 50").to_csv(storage, index=False)
+    with pytest.raises(StudyError, match="costs.md: .*0 rows of storage.csv"):
+        book.render(copied, [results], out)
+    assert all_files(out) == before
     assert not [path for path in out.parent.iterdir() if path.name.startswith(".aside")]
 
 
-def test_a_template_that_asks_for_something_unknown_is_an_error(results, tmp_path):
-    templates = tmp_path / "book"
-    shutil.copytree(TEMPLATES, templates, ignore=shutil.ignore_patterns("_build", "_generated"))
-    (templates / "limits.md").write_text("# Limits\n\n{{ main.wishes }}\n")
-    with pytest.raises(StudyError, match="wishes"):
-        book.write_pages(templates, [results], tmp_path / "out")
+def test_a_template_that_asks_for_something_unknown_is_an_error(copied, pages, results):
+    (copied / "limits.md").write_text("# Limits\n\n{{ main.wishes }}\n")
+    with pytest.raises(StudyError, match="limits.md: .*wishes"):
+        book.render(copied, [results], copied.parent / "out")
 
 
 def test_no_number_of_ours_is_typed_into_a_template():
@@ -207,11 +209,14 @@ def test_a_run_page_shows_the_notebook_and_how_to_make_it_again(pages, results):
     nbformat.validate(shown)
     first, body, code, last = shown.cells
     assert first.source.startswith("# optimized, seed 2")
-    assert body.source.startswith("## Fine-tuning")
+    assert body.source.startswith("The loss is")
     assert code.source.startswith("# not a heading")
     assert [output.output_type for output in code.outputs] == ["stream", "display_data"]
     assert "-p variant optimized -p seed 2" in last.source and "2" * 64 in last.source
-    assert "| Precision of training | fp32, on cpu |" in last.source
+    record = results.runs["optimized", 2]
+    for told in (record.key, "epochs | 3 |", "precision | fp32 |", "device | cpu |",
+                 "torch, version | 2.11 |", "512, 256"):
+        assert told in last.source, told
 
 
 def test_a_run_without_its_notebook_still_has_its_page(pages, make_records):
@@ -222,25 +227,44 @@ def test_a_run_without_its_notebook_still_has_its_page(pages, make_records):
 
 
 def test_whether_time_is_needed_is_told_where_the_records_have_it(pages, make_records):
-    layout = make_records()
-    out = pages(load(layout), name="with")
+    asked = load(make_records())
+    out = pages(asked, name="with")
     shown = (out / "tiny" / "time.md").read_text()
-    assert book.markdown(order.headline(load(layout))) in shown
-    assert "{themed-figure} /tiny/figures/time" in shown and "middle frame" in shown
-    shutil.rmtree(layout.work / "runs" / "views")
-    out = pages(load(layout), name="without")
-    shown = (out / "tiny" / "time.md").read_text()
-    assert "These records come without it." in shown and "themed-figure" not in shown
-    assert not (out / "tiny" / "tables" / "time.csv").exists()
+    one = view.View(asked)
+    for found in one.time:
+        assert one.change(found) in shown
+    assert "{themed-figure} /tiny/figures/time" in shown and "middle frame only" in shown
+    out = pages(load(make_records("unasked", inputs=[])), name="without")
+    shown = (out / "unasked" / "time.md").read_text()
+    assert "This study was run without these inputs." in shown and "themed-figure" not in shown
+    assert not (out / "unasked" / "tables" / "time.csv").exists()
 
 
-def test_the_case_for_the_last_epoch_fits_the_numbers(pages, results):
+def test_the_case_for_the_last_epoch_fits_the_numbers(pages, results, make_records):
     kept = (pages(results, name="one") / "tried.md").read_text()
-    assert "it is fixed beforehand." in kept and "would have helped" not in kept
-    gained = results.correct.copy()
-    gained[:, :, :, 0], gained[:, :, :, 1] = 0, 1  # the last epoch, and the picked one
-    told = (pages(replace(results, correct=gained), name="two") / "tried.md").read_text()
+    assert "that was fixed beforehand." in kept and "would have helped" not in kept
+    truth = np.array([results.classes.index(clip.label) for clip in results.tested])
+    gained = {place: np.broadcast_to(truth if place[3] == BEST else 1 - truth, each.shape)
+              if place[0] == "crnn" else each for place, each in results.answers.items()}
+    told = (pages(replace(results, answers=gained), name="two") / "tried.md").read_text()
     assert "picking would have helped" in told
+    folds = load(make_records("folds", protocol={"kind": "cross-validation", "folds": 2}))
+    assert "Picking" not in (pages(folds, name="three") / "tried.md").read_text()
+
+
+def test_a_margin_changed_after_the_runs_is_said_on_every_page_with_a_verdict(pages,
+                                                                              make_records):
+    layout = make_records()
+    for path in layout.work.glob("runs/*/seed-*/result.json"):
+        run = read_record(path, RunResult)
+        write_record(path, run.model_copy(update={
+            "stated": run.stated.model_copy(update={"margin": 0.01})}))
+    out = pages(load(layout))
+    marked = [*(out / "tiny").rglob("*.md"), *(out / "tiny").rglob("*.ipynb"),
+              out / "tiny" / "headline.txt",
+              *(out / name for name in ("index.md", "limits.md", "tried.md"))]
+    for page in marked:
+        assert "The margin was ±1 points when the runs were made" in page.read_text(), page
 
 
 def test_a_study_without_a_control_does_not_speak_of_one(pages, make_records):
@@ -254,46 +278,19 @@ def test_a_study_without_a_control_does_not_speak_of_one(pages, make_records):
 
 
 def test_a_class_may_have_any_name(results):
-    one = view.make(results)
+    one = view.View(results)
     runs = {key: run.model_copy(update={"classes": ("*jump*", "walk")})
             for key, run in results.runs.items()}
-    named = replace(one, results=replace(results, runs=runs))
-    shown = book.Pages(TEMPLATES, [one]).render("study/data.md", named)
+    one.results = replace(results, runs=runs)
+    shown = book.Pages(TEMPLATES, [one]).render("study/data.md", one)
     assert r"(\*jump\* and walk)" in shown
-
-
-def test_hidden_cells_go_and_headings_stay_in_step(tmp_path):
-    hidden = new_markdown_cell("# Title", metadata={"tags": ["remove-cell"]})
-    notebook = new_notebook(cells=[hidden, new_markdown_cell("## Result\n\n```bash\n# no\n```")])
-    nbformat.write(notebook, tmp_path / "run.ipynb")
-    page = nbformat.reads(notebooks.page(tmp_path / "run.ipynb", "t", "i", "p"), as_version=4)
-    assert [cell.source.split("\n")[0] for cell in page.cells] == ["# t", "## Result",
-                                                                   "## Provenance"]
-
-
-def test_a_broken_notebook_is_named(tmp_path):
-    (tmp_path / "run.ipynb").write_text("{")
-    with pytest.raises(StudyError, match="not a notebook"):
-        notebooks.page(tmp_path / "run.ipynb", "t", "i", "p")
-
-
-@pytest.mark.parametrize("text", ["a|b", "*x*", "<b>", "[a](b)", "$x$", "{{x}}", "climb_stairs"])
-def test_names_of_other_people_show_as_they_are(text):
-    from markdown_it import MarkdownIt
-    rendered = MarkdownIt().renderInline(book.markdown(text))
-    assert rendered == text.replace("<", "&lt;").replace(">", "&gt;")
 
 
 def test_nothing_to_show_is_a_sentence(tmp_path):
     with pytest.raises(StudyError, match="no finished study"):
-        book.write_pages(TEMPLATES, [], tmp_path)
+        book.render(TEMPLATES, [], tmp_path)
     with pytest.raises(StudyError, match="no pages to build"):
         book.build(tmp_path)
-
-
-def test_a_study_with_nothing_to_compare_says_so(make_records):
-    with pytest.raises(StudyError, match="at least one with a target"):
-        load(make_records(variants={}))
 
 
 @pytest.mark.slow
@@ -309,4 +306,5 @@ def test_the_book_builds_without_a_warning_and_a_failure_keeps_the_good_one(page
         book.build(tmp_path)
     assert all_files(index.parent) == good
     assert "nowhere" in (tmp_path / "_build" / "build.log").read_text()
-    assert {path.name for path in (tmp_path / "_build").iterdir()} == {"html", "build.log"}
+    assert {path.name for path in (tmp_path / "_build").iterdir()
+            if not path.name.startswith(".")} == {"html", "build.log"}

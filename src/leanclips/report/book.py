@@ -1,0 +1,285 @@
+"""The book: templates filled from the records, then built as HTML by Jupyter Book; and copies of
+a study's records for the repository.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import jinja2
+import nbformat
+import yaml
+
+from leanclips.errors import StudyError
+from leanclips.files import file_sha256, key, only_one, replaced_folder, write_text
+from leanclips.layout import ROOT, Layout, short_name
+from leanclips.records import RunResult
+from leanclips.report import benchmarks, figures, formats, results, run_page, tables, view
+from leanclips.report.display import Figure, Table, markdown
+from leanclips.report.results import Results, records_of
+from leanclips.report.run_page import RUN_PAGE
+from leanclips.report.statistics import RESAMPLES
+from leanclips.study import load_study
+
+BOOK = ROOT / "book"
+PUBLISHED = Layout(ROOT / "data" / "jhmdb", "published")
+
+# The pages that stand once and those of each study, with their titles in the sidebar.
+ONCE = {"case-study": "The case study", "comparing": "How we compare",
+        "optimizer": "Compression: the optimizer", "costs": "Costs: time and storage",
+        "rerun": "Run it again", "your-clips": "Your own clips", "limits": "Limits",
+        "tried": "What did not help", "references": "References"}
+PER_STUDY = {"index": "The answer", "data": "The clips", "compression": "What compression saves",
+             "network": "Network and protocol", "results": "Accuracy in full",
+             "cross": "Cross matrix", "time": "Is time needed?", "runs/index": "Every run",
+             "cost": "What it cost"}
+COPIED = ("_config.yml", "_static", "_ext")
+FILTERS = ("about", "duration", "heading", "in_words", "listing", "megabytes", "percent",
+           "points", "several", "thousands")
+MADE = {"_generated", "_build", "__pycache__"}
+LAST_STUDY, STAMP = "_build/study.txt", "_build/made-from.txt"
+LOG_LINES = 4
+HASH, CODE = re.compile(r"\b[0-9a-f]{64}\b"), r"`\g<0>`"
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def make_book(study: Path | None, book: Path = BOOK,
+              published: Layout = PUBLISHED) -> tuple[Path, list[str]]:
+    """Write the pages and build the book unless it is up to date; its first page, the headlines.
+
+    `study` is the reader's own, by default the one shown last. Of two processes the second one
+    waits. Raises StudyError if a study is not finished, or the build fails.
+    """
+    stamp, page = book / STAMP, book / "_build" / "html" / "index.html"
+    with only_one(book / "_build" / "book.lock", book, wait=True):
+        made_from = fingerprint(shown(study, book, published), book)
+        if not (page.is_file() and stamp.is_file() and stamp.read_text() == made_from):
+            _write_pages(study, book, published)
+            build(book)
+            write_text(stamp, made_from)
+        headlines = sorted((book / "_generated").glob("*/headline.txt"))
+        return page, [path.read_text(encoding="utf-8").strip() for path in headlines]
+
+
+def write_pages(study: Path | None, book: Path = BOOK, published: Layout = PUBLISHED) -> Path:
+    """Write the book's pages, figures and tables from the records, without building it."""
+    with only_one(book / "_build" / "book.lock", book, wait=True):
+        return _write_pages(study, book, published)
+
+
+def _write_pages(study: Path | None, book: Path, published: Layout) -> Path:
+    loaded = [results.load(layout) for layout in shown(study, book, published)]
+    (book / STAMP).unlink(missing_ok=True)
+    render(book, loaded, book / "_generated")
+    if study is not None:
+        write_text(book / LAST_STUDY, str(study.resolve()))
+    return book / "_generated"
+
+
+def shown(study: Path | None, book: Path = BOOK, published: Layout = PUBLISHED) -> list[Layout]:
+    """The studies in the book: the published one if this copy has it, then the reader's own."""
+    last = book / LAST_STUDY
+    if study is None and last.is_file():
+        before = Layout(Path(last.read_text(encoding="utf-8")))
+        study = before.study if any(before.work.glob("runs/*/seed-*/result.json")) else None
+    return ([published] if published.settings.is_file() else []) + (
+        [Layout(study)] if study is not None else [])
+
+
+def fingerprint(layouts: Sequence[Layout], book: Path = BOOK) -> str:
+    """A hash of all that the book is made from: records, pages, measurements and code."""
+    return key([short_name(layout) for layout in layouts],
+               [[path.relative_to(base).as_posix(), file_sha256(path)]
+                for base, path in _made_from(layouts, book)])
+
+
+def _made_from(layouts: Sequence[Layout], book: Path) -> Iterator[tuple[Path, Path]]:
+    for layout in layouts:
+        for path in _records(layout):
+            yield layout.study.parent, path
+    root = book.parent
+    for folder, pattern in ((root / "src" / "leanclips", "*.py"),
+                            (root / "tests" / "benchmarks", "*.csv"), (book, "*")):
+        for path in sorted(folder.rglob(pattern)):
+            names = path.relative_to(root).parts
+            if path.is_file() and not MADE & set(names) and not path.name.startswith("."):
+                yield root, path
+
+
+def _records(layout: Layout) -> list[Path]:
+    """The study's records with its settings and clip table."""
+    settings = load_study(layout.settings.parent)
+    return [layout.settings, layout.table, *records_of(layout, settings)]
+
+
+def render(book: Path, studies: Sequence[Results], out: Path) -> None:
+    """Fill the templates of `book` into `out`, all of what `build` needs.
+
+    The first study is the one that the landing page speaks of. `out/<slug>/headline.txt` holds
+    each study's answer. `out` is replaced, whole or not at all.
+    """
+    if not studies:
+        raise StudyError("there is no finished study to show", book,
+                         "run one with 'make study', or name its folder")
+    views = [view.View(found) for found in studies]
+    with replaced_folder(out) as aside:
+        for name in COPIED:
+            copy = shutil.copytree if (book / name).is_dir() else shutil.copyfile
+            copy(book / name, aside / name)
+        pages = Pages(book, views)
+        for name in ("index", *ONCE):
+            write_text(aside / f"{name}.md", pages.render(f"{name}.md"))
+        for table in (tables.case_study_cross(), *pages.measured.values()):
+            table.write(aside / "tables")
+        pages.epochs.write(aside / "figures")
+        for one in views:
+            _write_study(pages, one, aside / one.slug)
+        write_text(aside / "_toc.yml", yaml.safe_dump(contents(views), sort_keys=False))
+
+
+def _write_study(pages: "Pages", one: view.View, folder: Path) -> None:
+    for figure in one.figures.values():
+        figure.write(folder / "figures")
+    for table in one.tables.values():
+        table.write(folder / "tables")
+    for name in PER_STUDY:
+        write_text(folder / f"{name}.md", pages.render(f"study/{name}.md", one))
+    for (variant, seed), run in one.results.runs.items():
+        notebook = one.results.layout.run(variant, seed) / "run.ipynb"
+        text = run_page.page(notebook, f"{markdown(variant)}, seed {seed}",
+                             pages.render("study/runs/run.md", one, run=run), provenance(run))
+        write_text(folder / "runs" / f"{RUN_PAGE.format(variant=variant, seed=seed)}.ipynb", text)
+    write_text(folder / "headline.txt", one.headline + "\n")
+
+
+def contents(views: Sequence[view.View]) -> dict:
+    """The table of contents: one part for each study, the other pages around them."""
+    def once(caption: str, *names: str) -> dict:
+        return {"caption": caption, "chapters": [{"file": name, "title": ONCE[name]}
+                                                 for name in names]}
+
+    def part(one: view.View) -> dict:
+        chapters = {name: {"file": f"{one.slug}/{name}", "title": title}
+                    for name, title in PER_STUDY.items()}
+        chapters["runs/index"]["sections"] = [
+            {"file": f"{one.slug}/runs/{RUN_PAGE.format(variant=variant, seed=seed)}"}
+            for variant, seed in one.results.runs]
+        return {"caption": one.part, "chapters": list(chapters.values())}
+
+    return {"format": "jb-book", "root": "index", "parts": [
+        once("The question", "case-study", "comparing"), *map(part, views),
+        once("Measured", "optimizer", "costs"), once("Do it yourself", "rerun", "your-clips"),
+        once("Notes", "limits", "tried", "references")]}
+
+
+class Pages:
+    """The templates and what they may quote; a value that is missing is an error."""
+
+    def __init__(self, book: Path, views: Sequence[view.View]):
+        self.measured = benchmarks.read(book.parent / "tests" / "benchmarks")
+        self.epochs = benchmarks.epochs(self.measured["storage"].data)
+        self.environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(book), undefined=jinja2.StrictUndefined,
+            trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False)
+        self.environment.filters.update(
+            md=markdown, **{name: getattr(formats, name) for name in FILTERS})
+        self.environment.globals.update(
+            studies=list(views), main=views[0], notes=notes, provenance=provenance,
+            figure=partial(block, "figures"), table=partial(block, "tables"), cell=benchmarks.cell,
+            measured=self.measured, measured_epochs=self.epochs, resamples=RESAMPLES,
+            **view.case_study_numbers())
+
+    def render(self, template: str, one: view.View | None = None, **values: object) -> str:
+        try:
+            return self.environment.get_template(template).render(s=one, **values)
+        except (jinja2.TemplateError, ValueError, LookupError) as error:
+            raise StudyError(f"the page cannot be written ({error})", template,
+                             "run the study again; if that does not help, correct the template"
+                             ) from error
+
+
+def block(folder: str, one: view.View | None, which: str | Table | Figure) -> str:
+    """For the templates: a table or figure of a study by its name, or one that belongs to none."""
+    if one is None:
+        return which.markdown(f"/{folder}")
+    return getattr(one, folder)[which].markdown(f"/{one.slug}/{folder}")
+
+
+def notes(one: view.View) -> str:
+    """What must stand wherever the study's numbers show."""
+    return "\n".join(f":::{{warning}}\n{markdown(line)}\n:::\n"
+                     for line in (*one.warnings, one.restated) if line)
+
+
+def provenance(run: RunResult) -> str:
+    """What a run was made from, and the command that makes it again."""
+    table = run_page.provenance(run)
+    rows = replace(table, rows=table.rows[1:])  # the command has a block of its own
+    return f"{HASH.sub(CODE, rows.markdown())}\n\nMade by:\n\n```bash\n{run.command}\n```\n"
+
+
+def build(book: Path = BOOK) -> Path:
+    """Build `book/_generated` into `book/_build/html`; the path of its index.html.
+
+    It is built elsewhere first, so a failed build leaves the last good book. Its StudyError ends
+    with what the log says.
+    """
+    source, target = book / "_generated", book / "_build" / "html"
+    if not (source / "_toc.yml").is_file():
+        raise StudyError("there are no pages to build", source, "run a study with 'make study'")
+    with replaced_folder(target) as html, tempfile.TemporaryDirectory() as scratch:
+        call = "from jupyter_book.cli.main import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", call, "build", "-W", "-n", "--keep-going", "--all",
+             "--path-output", scratch, str(source)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+            env={**os.environ, "PYTHONHASHSEED": "0"})
+        built = Path(scratch) / "_build" / "html"
+        if done.returncode or not (built / "index.html").is_file():
+            log = ANSI.sub("", done.stdout)
+            write_text(target.parent / "build.log", log)
+            lines = [line.strip() for line in log.splitlines() if line.strip()]
+            problems = [line for line in lines if "WARNING" in line or "ERROR" in line]
+            last = " / ".join((problems or lines)[-LOG_LINES:])
+            raise StudyError(f"the book did not build: {last}", source,
+                             f"correct what {target.parent / 'build.log'} names, then 'make book'")
+        shutil.copytree(built, html, dirs_exist_ok=True,
+                        ignore=shutil.ignore_patterns(".buildinfo", "reports"))
+    return target / "index.html"
+
+
+def publish(layout: Layout) -> int:
+    """Replace `published` by copies of the records in `work`; return how many.
+
+    Numbers and notebooks, no clips, no weights. Settings and clip table are among them, so that
+    later edits of the study do not change what was published. Texts name the study as one in
+    `data`, wherever it lies on this machine. Raises StudyError if the study is not finished, or a
+    record was made from something else than the study is now.
+    """
+    found, copied = results.load(layout), _records(layout)
+    with replaced_folder(layout.published) as aside:
+        for path in copied:
+            name = path.relative_to(layout.work) if layout.work in path.parents else path.name
+            (aside / name).parent.mkdir(parents=True, exist_ok=True)
+            (aside / name).write_bytes(_of_any_machine(path, layout.study.resolve()))
+        figures.answer(found).write(aside)  # for the README
+    return len(copied)
+
+
+def _of_any_machine(path: Path, study: Path) -> bytes:
+    """The file without paths of this machine; a notebook also without times and progress."""
+    if path.suffix not in (".ipynb", ".json"):
+        return path.read_bytes()
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        text = nbformat.writes(run_page.executed(path)) + "\n"
+    here = json.dumps(str(study), ensure_ascii=False)[1:-1]
+    return text.replace(here, f"data/{study.name}").encode()

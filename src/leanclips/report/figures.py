@@ -1,0 +1,264 @@
+"""The figures. Each function: results in, Figure out."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from sklearn.metrics import confusion_matrix
+
+from leanclips.records import IN_ORDER, LAST
+from leanclips.report import measures
+from leanclips.report.display import (Canvas, Figure, Theme, colours, legend_above, markers,
+                                      panels, percent_axis, points_axis)
+from leanclips.report.formats import CHANGE, heading, in_words, listing, percent, told, within
+from leanclips.report.results import Encoded, Results
+from leanclips.study import CRNN, ORIGINALS, SOURCE
+
+MOST_NAMES_WITH_NUMBERS = 8
+SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0)
+
+
+def _looks(results: Encoded) -> dict[str, dict[str, object]]:
+    """Colour and marker of each variant, the same in every figure."""
+    colour, marker = colours(results.variants), markers(results.variants)
+    return {name: {"color": colour[name], "marker": marker[name]} for name in results.variants}
+
+
+def answer(results: Results) -> Figure:
+    rows, shares = [], measures.share_of_source(results)
+    for (classifier, variant), part in measures.own_kind(results).groupby(
+            ["classifier", "variant"], sort=False):
+        found, place = measures.accuracy(results, classifier, variant), (
+            classifier, variant, shares[variant])
+        rows += [(*place, "mean", found.value, found.low95, found.high95),
+                 *((*place, row.seed, row.accuracy, None, None) for row in part.itertuples())]
+    data = pd.DataFrame(rows, columns=["classifier", "variant", "share_of_source", "seed",
+                                       "accuracy", "low95", "high95"])
+    means = [f"{in_words(c)}: " + listing(told(
+        part, "{variant} {accuracy:percent} at {share_of_source:.0%} of the bytes"))
+        for c, part in data[data.seed == "mean"].groupby("classifier", sort=False)]
+    return Figure(
+        "answer", "Size of the clips against accuracy on test clips of the same kind. Small "
+        f"marks: each of {results.seed_count}; large: their mean with its 95% interval; dashed: "
+        f"the majority class ({percent(measures.majority(results), 0)}). Variants of equal size "
+        "are set side by side.", f"Accuracy on test clips. {'; '.join(means)}.", data,
+        lambda theme: _draw_answer(results, data, theme))
+
+
+def _draw_answer(results: Results, data: pd.DataFrame, theme: Theme) -> Canvas:
+    canvas, axes = panels(1, len(results.classifiers), 3.9, sharey=True, sharex=True)
+    logs = np.log10(measures.share_of_source(results)[list(results.variants)])
+    reach = max(float(np.ptp(logs)), 0.3)
+    places = set_apart(logs.to_dict(), 0.13 * reach)
+    low, high = logs.min(), max(places.values())
+    shares = [share for share in SHARES if low - 0.15 < np.log10(share) < high + 0.1]
+    for ax, classifier in zip(axes, results.classifiers, strict=True):
+        for variant, look in _looks(results).items():
+            part = data[(data.classifier == classifier) & (data.variant == variant)]
+            mean, seeds = part.iloc[0], part.accuracy[1:]
+            ax.plot(places[variant] + np.linspace(-0.045, 0.045, len(seeds)) * reach, seeds,
+                    linestyle="", markersize=4, alpha=0.55, markeredgewidth=0, **look)
+            ax.errorbar(places[variant], mean.accuracy, label=variant, markersize=9, elinewidth=2,
+                        yerr=[[mean.accuracy - mean.low95], [mean.high95 - mean.accuracy]],
+                        markeredgecolor=theme.page, **look)
+        ax.axhline(measures.majority(results), color=theme.ink, linewidth=1, linestyle="--")
+        ax.set(title=heading(classifier), xlabel="Bytes, of the source's",
+               xlim=(low - 0.2 * reach, high + 0.2 * reach))
+        ax.set_xticks(np.log10(shares), [f"{share:.0%}" for share in shares])
+    axes[0].set_ylabel("Test accuracy")
+    percent_axis(axes[0].yaxis)
+    legend_above(canvas, axes[0], 4)
+    return canvas
+
+
+def set_apart(places: dict[str, float], gap: float) -> dict[str, float]:
+    """The places in their order, moved to the right as far as keeps neighbours `gap` apart."""
+    moved, last = {}, -np.inf
+    for name, place in sorted(places.items(), key=lambda item: item[1]):
+        last = moved[name] = max(place, last + gap)
+    return moved
+
+
+def inputs(results: Results) -> Figure:
+    """Is time needed? Accuracy of each classifier on each input."""
+    data = measures.by_seed(results).query("variant == tested_on == @SOURCE")
+    data = data.assign(row=told(data, "{input:words}, {classifier:words}"))
+    means = data.groupby("row", sort=False)["accuracy"].mean()
+    return Figure(
+        "time", "Accuracy on source test clips at the last epoch, by what the network was trained "
+        "and tested on: line from minimum to maximum, large mark at the mean, small marks for each "
+        f"of {results.seed_count}; dashed: the majority class "
+        f"({percent(measures.majority(results), 0)}).", "Mean accuracy: " + "; ".join(
+            f"{row} {percent(mean, 0)}" for row, mean in means.items()) + ".",
+        data, lambda theme: _draw_inputs(results, data, len(means), theme))
+
+
+def _draw_inputs(results: Results, data: pd.DataFrame, rows: int, theme: Theme) -> Canvas:
+    canvas, (ax,) = panels(1, 1, 0.9 + 0.36 * rows)
+    looks = {"x": "accuracy", "y": "row", "hue": "input", "legend": False, "ax": ax,
+             "palette": colours((IN_ORDER, *results.inputs))}
+    sns.stripplot(data, jitter=False, size=3.5, alpha=0.6, **looks)
+    sns.pointplot(data, errorbar=("pi", 100), linestyle="none", markersize=8,
+                  err_kws={"linewidth": 2}, markeredgecolor=theme.page, **looks)
+    ax.axvline(measures.majority(results), color=theme.ink, linewidth=1, linestyle="--")
+    ax.set(xlabel="Test accuracy", ylabel="")
+    percent_axis(ax.xaxis)
+    return canvas
+
+
+def differences(results: Results) -> Figure:
+    data = measures.comparisons(results)
+    each = "; ".join(told(data, "{classifier:words}, {variant} tested on {tested:words}: "
+                                f"{CHANGE}, {{verdict}}"))
+    caption = ("Test accuracy less that of training on the source, same seeds and clips. Thick "
+               "line: 90% interval; thin: 95%; band: the margin of "
+               f"±{within(results.study.margin)} points. A thick line inside the band: "
+               f"equivalent, if there are enough recordings. {measures.restated(results)}")
+    return Figure("differences", caption.strip(),
+                  f"Paired differences in points with 90% intervals. {each}.",
+                  data, lambda theme: _draw_differences(results, data, theme))
+
+
+def _draw_differences(results: Results, data: pd.DataFrame, theme: Theme) -> Canvas:
+    canvas, axes = panels(len(results.classifiers), 1, 0.9 + 0.42 * len(data), sharex=True)
+    looks, margin = _looks(results), results.study.margin
+    for ax, classifier in zip(axes, results.classifiers, strict=True):
+        ax.axvspan(-margin, margin, color=theme.faint, alpha=0.45, linewidth=0)
+        ax.axvline(0, color=theme.ink, linewidth=1)
+        for row in data[data.classifier == classifier].itertuples():
+            name, look = f"{row.variant} on {in_words(row.tested)}", looks[row.variant]
+            for ends, width in (((row.low95, row.high95), 1.2), ((row.low90, row.high90), 4)):
+                ax.plot(ends, [name, name], linewidth=width, color=look["color"],
+                        solid_capstyle="butt")
+            ax.plot([row.difference], [name], markersize=9, markeredgecolor=theme.page, **look)
+        ax.set(title=heading(classifier))
+        ax.margins(y=0.15)
+        ax.invert_yaxis()
+    points_axis(axes[-1].xaxis)
+    axes[-1].set_xlabel("Difference from training on the source, points")
+    return canvas
+
+
+def cross_matrix(results: Results) -> Figure:
+    seeds = measures.by_seed(results).query("input == @IN_ORDER")
+    data = seeds.groupby(["classifier", "variant", "tested_on"], sort=False)["accuracy"].mean()
+    return Figure(
+        "cross", f"Mean accuracy on test clips over {results.seed_count}, in percent: trained on "
+        "(rows), tested on (columns).",
+        f"Heat maps of mean test accuracy, from {percent(data.min())} to {percent(data.max())}; "
+        "the tables below hold every cell.", data.reset_index(),
+        lambda theme: _draw_heat(data, results.variants, ("Trained on", "Tested on")))
+
+
+def confusion(results: Results) -> Figure:
+    names = results.classes
+    truth = [names.index(clip.label) for clip in results.tested] * len(results.seeds)
+    data = pd.concat({classifier: pd.DataFrame(confusion_matrix(
+        truth, results.answers[classifier, SOURCE, SOURCE, LAST, IN_ORDER].ravel(),
+        labels=range(len(names)), normalize="true"), names, names).loc[
+            [name for place, name in enumerate(names) if place in truth]]
+        for classifier in results.classifiers}, names=["classifier", "label"])
+    data = data.rename_axis(columns="predicted").stack().rename("share")
+    wrong = data.reset_index().query("label != predicted").nlargest(1, "share")
+    worst = told(wrong[wrong["share"] > 0], "The most frequent mistake: {label} taken for "
+                 "{predicted}, {share:.0%} of its clips ({classifier:words}).")
+    return Figure(
+        "confusion", f"Source test clips, {results.seed_count}, trained on source: what each "
+        "class (rows) is recognized as (columns), percent of its clips.",
+        f"Confusion matrices. {''.join(worst) or 'No clip is mistaken.'}", data.reset_index(),
+        lambda theme: _draw_heat(data, names, ("Class", "Recognized as")))
+
+
+def _draw_heat(data: pd.Series, names: Sequence[str], labels: tuple[str, str]) -> Canvas:
+    """A heat map for each classifier; `data` is indexed by classifier, row and column."""
+    classifiers, few = data.index.unique(0), len(names) <= MOST_NAMES_WITH_NUMBERS
+    height = 1.3 + max(2.0, min(0.5 * len(names), 5))
+    canvas, axes = (panels(1, len(classifiers), height, sharey=True) if few else
+                    panels(len(classifiers), 1, height * len(classifiers)))
+    for ax, classifier in zip(axes, classifiers, strict=True):
+        grid = 100 * data[classifier].unstack().reindex(index=names, columns=names)
+        sns.heatmap(grid, ax=ax, annot=few, fmt=".0f", cmap="cividis", cbar=False,
+                    vmin=100 * data.min(), vmax=100 * data.max(), linewidths=0.5 if few else 0)
+        ax.set(title=heading(classifier), xlabel=labels[1],
+               ylabel=labels[0] if ax is axes[0] or not few else "")
+        ax.tick_params(axis="y", rotation=0)
+        for label in ax.get_xticklabels():
+            label.set(rotation=35 if few else 90, ha="right" if few else "center")
+    return canvas
+
+
+def learning_curves(results: Results) -> Figure:
+    """The CRNN's accuracy by epoch, mean over rounds."""
+    kind, column = (("validation", "validation_accuracy") if results.validates else
+                    ("training", "train_accuracy"))
+    history = results.history[results.history["input"] == IN_ORDER]
+    data = history.groupby(["variant", "seed", "epoch"], sort=False)[column].mean().reset_index()
+    last = data[data.epoch == data.epoch.max()].groupby("variant", sort=False)[column].mean()
+    means = "; ".join(f"{name}: {percent(mean)}" for name, mean in last.items())
+    return Figure(
+        "learning", f"{heading(CRNN)}: {kind} accuracy by epoch, mean over rounds and "
+        f"{results.seed_count}; band from the lowest to the highest seed.",
+        f"Learning curves. Mean at the last epoch: {means}.", data,
+        lambda theme: _draw_learning(results, data, f"{heading(kind)} accuracy"))
+
+
+def _draw_learning(results: Results, data: pd.DataFrame, label: str) -> Canvas:
+    canvas, (ax,) = panels(1, 1, 3.3)
+    sns.lineplot(data, x="epoch", y=data.columns[-1], hue="variant", style="variant",
+                 palette=colours(results.variants), markers=markers(results.variants),
+                 dashes=False, errorbar=("pi", 100), err_kws={"alpha": 0.12, "linewidth": 0},
+                 markersize=6, markevery=max(1, data["epoch"].nunique() // 6), ax=ax)
+    ax.set(xlabel="Epoch", ylabel=label)
+    percent_axis(ax.yaxis)
+    legend_above(canvas, ax, 4)
+    return canvas
+
+
+def savings(results: Encoded) -> Figure:
+    data = results.encodes.query("variant != @SOURCE")
+    medians = data.groupby("variant", sort=False)["saving"].median()
+    return Figure(
+        "savings", "Saved share of each clip's bytes: uncropped originals, and crops by variant. "
+        "Box: the middle half and the median; one mark per clip. Below zero: the clip grew.",
+        "Median saving per clip: " + listing([f"{name} {percent(value)}"
+                                              for name, value in medians.items()]) + ".",
+        data[["variant", "clip", "saving"]], lambda theme: _draw_rows(
+            results, list(medians.index), data, "saving", theme))
+
+
+def quality(results: Encoded) -> Figure:
+    names = list(results.study.variants)
+    data = results.encodes.query("variant in @names and not kept")
+    found = data.groupby("variant")["quality"].agg(["median", "min"]).reindex(names)
+    each = [f"{name} {row['median']:.1f} (lowest {row['min']:.1f})" if row.notna().all() else
+            f"{name} none re-encoded" for name, row in found.iterrows()]
+    return Figure(
+        "quality", "Quality of each re-encoded clip against its source crop: VMAF NEG, the 10th "
+        "percentile of the worst second. Dashed: the target of the variant, or of the one whose "
+        "bytes it matches. Clips that kept their original bytes are left out.",
+        f"Median quality: {listing(each)}.", data[["variant", "clip", "quality", "target"]],
+        lambda theme: _draw_rows(results, names, data, "quality", theme))
+
+
+def _draw_rows(results: Encoded, names: Sequence[str], data: pd.DataFrame, column: str,
+               theme: Theme) -> Canvas:
+    """A row per variant: a box and every clip, if there is any."""
+    canvas, (ax,) = panels(1, 1, 0.9 + 0.75 * len(names))
+    rows = {"x": column, "y": "variant", "order": names, "legend": False, "ax": ax}
+    np.random.seed(7)  # the strip's jitter draws from it
+    sns.stripplot(data, hue="variant", jitter=0.3, size=3.5, alpha=0.45,
+                  palette=colours(results.variants) | {ORIGINALS: theme.ink}, **rows)
+    box = {f"{part}props": {"color": theme.ink, "linewidth": 1.4}
+           for part in ("box", "whisker", "cap", "median")}
+    for name, part in data.groupby("variant"):
+        y, target = names.index(name), part["target"].iloc[0]
+        ax.boxplot(part[column], positions=[y], orientation="horizontal", widths=0.5,
+                   showfliers=False, manage_ticks=False, zorder=3, **box)
+        if column == "quality":
+            ax.plot([target] * 2, [y - 0.42, y + 0.42], "--", color=theme.ink, linewidth=1.4)
+    ax.set(xlabel="VMAF NEG" if column == "quality" else "Saved share of the clip's bytes",
+           ylabel="")
+    if column == "saving":
+        percent_axis(ax.xaxis)
+    return canvas

@@ -1,0 +1,179 @@
+"""What is measured: accuracies, sizes and paired comparisons; and the case study's own numbers."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+
+from leanclips.records import EPOCHS, IN_ORDER, LAST, Stated
+from leanclips.report.formats import in_words, within
+from leanclips.report.results import Encoded, Results
+from leanclips.report.statistics import Estimate, estimate, verdict
+from leanclips.study import OWN, SOURCE, Primary
+
+# The numbers of the case study's text; shares and accuracies as fractions. As printed, `validation`
+# holds (trained on, minimum, mean, maximum), `heldout` (trained on, tested on, maximum, mean). Its
+# "non-optimized" is our `source`. `parameters`: trainable ones of its CRNN at 101 classes on
+# ResNet-152's 2,048 features, as its words stand ("2 fully connected layers consisting of 512 and
+# 256 neurons"); its public ancestor has the second of these layers only. Validation clips: 0.24 x
+# 160 is 38, but 56, 64, 69 and 75% round correctly only for 36.
+CASE_STUDY = SimpleNamespace(
+    target_clips=160, heldout_clips=48, validation_clips_stated=38, validation_clips_implied=36,
+    classes=("running", "martial arts", "dancing", "rope jumping"), repeats=10,
+    saving_originals=0.24, saving_crops=0.67, source_gigabytes=2.05, optimized_gigabytes=0.67,
+    pretraining_accuracy=0.83, pretraining_validation=0.15, pretraining_epochs=35,
+    pretraining_batch_size=24, finetuning_validation=0.24, finetuning_epochs=30,
+    finetuning_batch_size=4, learning_rate=1e-3, parameters=10_006_373,
+    parameters_of_ancestor=9_743_717,
+    validation=(("source", 0.56, 0.65, 0.69), ("optimized", 0.64, 0.67, 0.75)),
+    heldout=(("source", "source", 0.65, 0.53), ("source", "optimized", 0.62, 0.50),
+             ("optimized", "source", 0.62, 0.50), ("optimized", "optimized", 0.65, 0.50)))
+# Accuracy of the same public design (ResNetCRNN) on a random split of UCF-101 and, with its bugs
+# fixed, on the official split 1 (shared/RESEARCH.md, section 3).
+RANDOM_SPLIT, OFFICIAL_SPLIT = 0.8568, 0.76
+# Share of UCF-101 test clips that have a sibling of the same recording in a random training set.
+SIBLINGS = 0.995
+
+
+def scores(results: Results, classifier: str, variant: str, tested_on: str, epoch: str = LAST,
+           seen: str = IN_ORDER) -> np.ndarray:
+    """1 where a test clip was recognized, else 0: shape (seeds, clips)."""
+    truth = [results.classes.index(clip.label) for clip in results.tested]
+    answers = results.answers[classifier, variant, tested_on, epoch, seen]
+    return (answers == truth).astype(float)
+
+
+def by_seed(results: Results, epoch: str = LAST) -> pd.DataFrame:
+    """A row for each classifier, variant, variant that it was tested on, input and seed: the
+    accuracy on test clips, and that on validation clips where there are any.
+    """
+    rows = []
+    for classifier, variant, tested_on, at, seen in results.answers:
+        right = scores(results, classifier, variant, tested_on, at, seen).mean(axis=1)
+        for seed, accuracy in zip(results.seeds, right, strict=True):
+            rounds = results.runs[variant, seed].classifiers[classifier]
+            rows.append((classifier, variant, tested_on, at, seen, seed, accuracy, np.mean(
+                [getattr(one, at).validation_accuracy for one in rounds])
+                if results.validates else np.nan))
+    return pd.DataFrame(rows, columns=["classifier", "variant", "tested_on", "epoch", "input",
+                                       "seed", "accuracy", "validation"]).query("epoch == @epoch")
+
+
+def own_kind(results: Results, epoch: str = LAST) -> pd.DataFrame:
+    """The rows of `by_seed` that were tested on the variant's own kind, frames in order."""
+    return by_seed(results, epoch).query("tested_on == variant and input == @IN_ORDER")
+
+
+def recordings(results: Results) -> list[str]:
+    """The recording of each test clip."""
+    return [clip.group for clip in results.tested]
+
+
+def majority(results: Results) -> float:
+    """The share of the majority class among the test clips: what a constant answer gets right."""
+    labels = [clip.label for clip in results.tested]
+    return max(map(labels.count, labels)) / len(labels)
+
+
+def accuracy(results: Results, classifier: str, variant: str, seen: str = IN_ORDER) -> Estimate:
+    """Accuracy on test clips of the variant's own kind, last epoch."""
+    return estimate(scores(results, classifier, variant, variant, seen=seen), recordings(results))
+
+
+def compare(results: Results, classifier: str, variant: str, tested: str,
+            seen: str = IN_ORDER, epoch: str = LAST) -> dict[str, object]:
+    """A training against the source's on the frames in order, paired over seeds and test clips:
+    a row of `comparisons`. `accuracy` is the mean over seeds, between `min` and `max`.
+    """
+    ours = scores(results, classifier, variant, variant if tested == OWN else SOURCE, epoch, seen)
+    theirs = scores(results, classifier, SOURCE, SOURCE, epoch)
+    difference, each = estimate(ours - theirs, recordings(results)), ours.mean(axis=1)
+    return {"classifier": classifier, "variant": variant, "input": seen, "tested": tested,
+            "epoch": epoch, "min": each.min(), "accuracy": each.mean(), "max": each.max(),
+            "source_accuracy": theirs.mean(), "difference": difference.value,
+            **{name: getattr(difference, name) for name in ("low90", "high90", "low95", "high95")},
+            "verdict": verdict(difference, results.study.margin)}
+
+
+def comparisons(results: Results) -> pd.DataFrame:
+    """Classifier by classifier, variant by variant, own kind first; `endpoint` is the primary one
+    (what the study's verdict is about) or a secondary one.
+    """
+    data = pd.DataFrame([compare(results, classifier, variant, tested)
+                         for classifier in results.classifiers
+                         for variant in results.study.variants for tested in (OWN, SOURCE)])
+    chosen = results.study.primary_endpoint
+    primary = ((data["classifier"] == chosen.classifier) & (data["variant"] == chosen.variant)
+               & (data["tested"] == chosen.tested_on))
+    return data.assign(endpoint=np.where(primary, "primary", "secondary"))
+
+
+def inputs(results: Results) -> pd.DataFrame:
+    """Is time needed? Each classifier on the frames in order (first) and on other inputs."""
+    return pd.DataFrame([compare(results, classifier, SOURCE, SOURCE, seen, epoch)
+                         for epoch in EPOCHS for classifier in results.classifiers
+                         for seen in (IN_ORDER, *results.inputs)
+                         if (classifier, SOURCE, SOURCE, epoch, seen) in results.answers])
+
+
+def restated(results: Results) -> str:
+    """A sentence on a margin or a primary endpoint changed after a run; empty if none was."""
+    stated = [run.stated for run in results.runs.values()]
+    changes = [("margin", [f"±{within(one.margin)} points" for one in stated],
+                f"±{within(results.study.margin)} points"),
+               ("primary endpoint", list(map(_endpoint, stated)),
+                _endpoint(results.study.primary_endpoint))]
+    return " ".join(f"The {what} was {' or '.join(dict.fromkeys(then))} when the runs were made "
+                    f"and was changed to {now} afterwards."
+                    for what, then, now in changes if set(then) != {now})
+
+
+def _endpoint(one: Stated | Primary) -> str:
+    return (f"the {in_words(one.classifier)} trained on {one.variant} and tested on "
+            f"{'its own kind' if one.tested_on == OWN else 'source clips'}")
+
+
+def pairing(results: Results, classifier: str, variant: str) -> dict[str, float | None]:
+    """What pairing does for the comparison with the source, each on its own kind: the width of its
+    90% interval, the width that two unrelated sets of seeds and clips would give, and the
+    correlation of the seeds' accuracies (None where they do not vary).
+    """
+    ours, theirs = (scores(results, classifier, name, name) for name in (variant, SOURCE))
+    found = [estimate(each, recordings(results)) for each in (ours - theirs, ours, theirs)]
+    paired, *alone = (each.high90 - each.low90 for each in found)
+    seeds = ours.mean(axis=1), theirs.mean(axis=1)
+    varies = all(np.ptp(each) > 0 for each in seeds)
+    return {"paired": paired, "unpaired": float(np.hypot(*alone)),
+            "correlation": float(np.corrcoef(*seeds)[0, 1]) if varies else None}
+
+
+def sizes(results: Encoded) -> pd.DataFrame:
+    """A row for the uncropped `originals` and for each variant: bytes of the target and held-out
+    clips, how they were saved, and what was left as it was (`kept`, for whatever reason).
+    """
+    rows = results.encodes
+    below, reason = rows["quality"] < rows["target"], rows["reason"]
+    sizes = rows.assign(below=below.where(rows["target"].notna()).astype(float),
+                        no_gain=reason == "no-gain", unreachable=reason == "target-unreachable")
+    sizes = sizes.groupby("variant", sort=False).agg(
+        clips=("clip", "size"), bytes_in=("bytes_in", "sum"), bytes_out=("bytes_out", "sum"),
+        mean_saving=("saving", "mean"), median_saving=("saving", "median"),
+        encodes_per_clip=("encodes", "mean"), crf_median=("crf", "median"),
+        target=("target", "first"), lowest_quality=("quality", "min"),
+        below_target=("below", lambda each: each.sum(min_count=1)),
+        feature_drift=("drift", "mean"), kept=("kept", "sum"), kept_no_gain=("no_gain", "sum"),
+        kept_target_unreachable=("unreachable", "sum"))
+    return sizes.assign(saving_of_total=1 - sizes["bytes_out"] / sizes["bytes_in"])
+
+
+def share_of_source(results: Encoded) -> pd.Series:
+    """Each variant's bytes as a fraction of the source's."""
+    size = sizes(results).bytes_out
+    return size / size[SOURCE]
+
+
+def picking(results: Results, classifier: str) -> tuple[float, float]:
+    """What picking the best validation epoch adds: on validation clips, and on test clips."""
+    last, best = (own_kind(results, epoch).groupby("classifier")[["validation", "accuracy"]]
+                  .mean().loc[classifier] for epoch in EPOCHS)
+    return tuple(best - last)

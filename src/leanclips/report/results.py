@@ -1,0 +1,224 @@
+"""Everything that a finished study left behind, read and checked once."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from leanclips.clips import Clip, Role, load_clips, of_role, pretraining_clips, tested_clips
+from leanclips.errors import StudyError
+from leanclips.layout import Layout
+from leanclips.records import (EPOCHS, HISTORY, IN_ORDER, LAST, PREDICTIONS, REPORT, RUN_AGAIN,
+                               SEEN_BY, RunResult, StageRecord, read_csv, read_record)
+from leanclips.report.formats import several
+from leanclips.study import CRNN, ORIGINALS, SOURCE, Holdout, Study, load_study
+from leanclips.training import origins
+
+# What answers are filed under: classifier, trained on, tested on, epoch, input.
+Place = tuple[str, str, str, str, str]
+OF_A_RUN = ("result.json", "history.csv", "predictions.csv.gz", "run.ipynb")
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A study whose clips are encoded.
+
+    `reports` holds the rows of records.REPORT with `variant`, the uncropped `originals` first;
+    `target`, the quality target of the variant or of the one whose bytes it matches; `drift`, the
+    cosine distance of the features from the source's, where it is known; `saving`, a share of the
+    clip's bytes; `kept`, whether the bytes were left as they were.
+    """
+
+    layout: Layout
+    study: Study
+    clips: tuple[Clip, ...]
+    reports: pd.DataFrame
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        return self.study.all_variants
+
+    @property
+    def compared(self) -> tuple[Clip, ...]:
+        """The clips that every variant encodes: target and held-out."""
+        return tuple(tested_clips(self.clips))
+
+    @property
+    def validates(self) -> bool:
+        """Whether runs have validation clips, and so a best epoch."""
+        return isinstance(self.study.protocol, Holdout)
+
+    @property
+    def tested(self) -> tuple[Clip, ...]:
+        """The test clips: each is tested once for each seed."""
+        return tuple(of_role(self.clips, Role.HELDOUT)) if self.validates else self.compared
+
+    @property
+    def source_encoder(self) -> str:
+        """Which encoder wrote the source crops."""
+        return read_record(self.layout.report_record(SOURCE),
+                           StageRecord).origin.machine["encoder"]
+
+    @property
+    def encodes(self) -> pd.DataFrame:
+        """The reports of the target and held-out clips, in the order of clips.csv."""
+        return self.reports[self.reports["role"] != Role.PRETRAIN]
+
+    def report(self, variant: str) -> pd.DataFrame:
+        """The rows of `encodes` of one variant."""
+        return self.encodes.query("variant == @variant").reset_index(drop=True)
+
+
+@dataclass(frozen=True)
+class Results(Encoded):
+    """A finished study.
+
+    `runs` holds the result of each (variant, seed); `answers` which class was answered, as its
+    place in `classes`, shape (seeds, test clips); `history` the columns variant, seed and
+    records.HISTORY; `seconds` the wall time of each job by stage.
+    """
+
+    runs: dict[tuple[str, int], RunResult]
+    answers: dict[Place, np.ndarray]
+    history: pd.DataFrame
+    pretrain: RunResult | None
+    seconds: dict[str, tuple[float, ...]]
+    machine: dict[str, str]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return self.study.finetuning.seeds
+
+    @property
+    def seed_count(self) -> str:
+        """As prose says it: 1 seed, 10 seeds."""
+        return several(len(self.seeds), "seed")
+
+    @property
+    def classifiers(self) -> tuple[str, ...]:
+        return self.study.classifiers
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return next(iter(self.runs.values())).classes
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What the source's runs saw in place of the frames in order."""
+        seen = {place[-1] for place in self.answers}
+        return tuple(name for name in self.study.inputs if name in seen)
+
+    @property
+    def leaks(self) -> bool:
+        """Whether any training saw other clips of a recording that scored it."""
+        return any(run.leaks_recordings for run in (*self.runs.values(), self.pretrain) if run)
+
+
+def load(layout: Layout) -> Results:
+    """Read a finished study; StudyError names the first record that is missing or was made from
+    something else than the study is now.
+    """
+    if not layout.work.is_dir():
+        raise StudyError("the study has no records", layout.work, "run it with 'make study'")
+    study = load_study(layout.settings.parent)
+    encoded = read_encoded(layout, study, load_clips(layout, study))
+    origins.check_records(layout, study, encoded.clips)
+    runs = {(variant, seed): read_record(layout.run(variant, seed) / "result.json", RunResult)
+            for variant in study.all_variants for seed in study.finetuning.seeds}
+    history = pd.concat([read_csv(layout.run(variant, seed) / "history.csv", HISTORY)
+                         .assign(variant=variant, seed=seed) for variant, seed in runs])
+    pretrained = study.pretrains and pretraining_clips(encoded.clips)
+    machine = layout.work / "machine.json"
+    return Results(
+        **vars(encoded), runs=runs, answers=_answers(encoded, runs), history=history,
+        pretrain=read_record(layout.pretrain / "result.json", RunResult) if pretrained else None,
+        seconds=_seconds(layout.stage_times),
+        machine=json.loads(machine.read_text(encoding="utf-8")) if machine.is_file() else {})
+
+
+def read_encoded(layout: Layout, study: Study, clips: Sequence[Clip]) -> Encoded:
+    """What is known once the clips are encoded."""
+    reports = [_report(layout, study, clips, name) for name in (ORIGINALS, *study.all_variants)]
+    return Encoded(layout, study, tuple(clips), pd.concat(reports, ignore_index=True))
+
+
+def records_of(layout: Layout, study: Study) -> list[Path]:
+    """The files that the report reads, and the notebooks, as far as they are there."""
+    backbone, variants = study.backbone.name, study.all_variants
+    encoded = [of(variant) for variant in (*variants, ORIGINALS)
+               for of in (layout.report, layout.report_record, layout.control)]
+    features = [of(backbone, variant) for variant in variants
+                for of in (layout.feature_index, layout.feature_record)]
+    folders = [layout.run(variant, seed)
+               for variant in variants for seed in study.finetuning.seeds]
+    runs = [folder / name for folder in (layout.pretrain, *folders) for name in OF_A_RUN]
+    times = sorted(layout.stage_times.rglob("*.tsv"))
+    return [path for path in (*encoded, *features, *runs, *times, layout.work / "machine.json")
+            if path.is_file()]
+
+
+def _places(study: Study, variant: str) -> Iterator[Place]:
+    """What a run of this variant has answered."""
+    inputs = () if study.finetuning.finetune_backbone or variant != SOURCE else study.inputs
+    for classifier in study.classifiers:
+        picked = classifier == CRNN and isinstance(study.protocol, Holdout)
+        for epoch in EPOCHS if picked else (LAST,):
+            for tested in study.all_variants:
+                yield classifier, variant, tested, epoch, IN_ORDER
+            for seen in inputs:
+                if classifier in SEEN_BY[seen]:
+                    yield classifier, SOURCE, SOURCE, epoch, seen
+
+
+def _answers(encoded: Encoded, runs: dict[tuple[str, int], RunResult]) -> dict[Place, np.ndarray]:
+    """The answers to the test clips, complete, classifier by classifier."""
+    study, found = encoded.study, defaultdict(list)
+    how, wanted = ["classifier", "tested_on", "epoch", "input"], [c.id for c in encoded.tested]
+    for (variant, seed), run in runs.items():
+        path = encoded.layout.run(variant, seed) / "predictions.csv.gz"
+        table = read_csv(path, PREDICTIONS).query("part == 'test'")
+        if table.duplicated([*how, "clip"]).any():
+            raise StudyError("holds a prediction twice", path, f"delete it and {RUN_AGAIN}")
+        said = table.pivot(index=how, columns="clip", values="predicted").reindex(columns=wanted)
+        for place in _places(study, variant):
+            asked = (place[0], *place[2:])
+            part = said.loc[asked] if asked in said.index else pd.Series(index=wanted, dtype=str)
+            if absent := part.isna().sum():
+                raise StudyError(f"lacks {absent} predictions ({', '.join(place)}, …)", path,
+                                 f"delete it and {RUN_AGAIN}")
+            found[place].append(pd.Categorical(part, categories=run.classes).codes)
+    return {place: np.array(found[place])
+            for place in sorted(found, key=lambda place: study.classifiers.index(place[0]))}
+
+
+def _report(layout: Layout, study: Study, clips: Sequence[Clip], variant: str) -> pd.DataFrame:
+    """The variant's report, with one whole row for each target and held-out clip."""
+    path, features = layout.report(variant), layout.feature_index(study.backbone.name, variant)
+    table = read_csv(path, REPORT).dropna(subset=["bytes_in", "bytes_out", "seconds"])
+    rows = table["clip"].value_counts()
+    if wrong := [clip.id for clip in tested_clips(clips) if rows.get(clip.id) != 1]:
+        raise StudyError(f"has not one whole row for each clip ({wrong[0]}, …)", path,
+                         f"delete it and {RUN_AGAIN}")
+    drift = (read_csv(features, ("clip", "drift")).set_index("clip")["drift"]
+             if variant in study.variants and features.is_file() else {})
+    held_to = getattr(study.variants.get(variant), "bytes_of", variant)
+    roles = {clip.id: str(clip.role) for clip in clips}
+    table = table.set_index("clip").loc[[name for name in roles if name in rows]].reset_index()
+    return table.assign(
+        variant=variant, role=table["clip"].map(roles), drift=table["clip"].map(drift),
+        target=getattr(study.variants.get(held_to), "target", np.nan),
+        saving=1 - table["bytes_out"] / table["bytes_in"],
+        kept=table["crf"].isna() & (table["reason"] != "external"))
+
+
+def _seconds(folder: Path) -> dict[str, tuple[float, ...]]:
+    """Wall seconds of each job, by stage: Snakemake's benchmark files, where there are any."""
+    found = defaultdict(tuple)
+    for path in sorted(folder.rglob("*.tsv")):
+        stage = path.relative_to(folder).with_suffix("").parts[0]
+        found[stage] += tuple(pd.read_csv(path, sep="\t")["s"].astype(float))
+    return dict(found)

@@ -1,0 +1,176 @@
+"""One run: what its notebook shows, and the executed notebook as a page of the book."""
+
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import seaborn as sns
+from matplotlib.ticker import MaxNLocator
+from nbformat.v4 import new_markdown_cell, new_notebook
+
+from leanclips.errors import StudyError
+from leanclips.records import EPOCHS, IN_ORDER, LAST, EpochScore, RunResult
+from leanclips.report.display import (Canvas, Figure, Table, Theme, colours, legend_above, panels,
+                                      percent_axis, warnings)
+from leanclips.report.formats import heading, percent, several
+from leanclips.study import CRNN
+from leanclips.training.pretrain import Run
+
+RUN_PAGE = "{variant}-seed-{seed:02d}"  # beside the index of runs
+CURVES = {"train_accuracy": "training", "validation_accuracy": "validation"}
+WIDGET = "application/vnd.jupyter.widget-view+json"
+HIDDEN = "remove-cell"  # the tag of cells that a notebook needs and its page does not
+PYTHON = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+          "language_info": {"name": "python"}}
+
+
+def scores(run: Run) -> Table:
+    """Each classifier at its last epoch, and at the best one where there is one."""
+    own, rows, counts = _own(run), [], run.result.rounds
+    own = own.assign(right=own["label"] == own["predicted"])
+    for classifier, rounds in run.result.classifiers.items():
+        for epoch in EPOCHS if rounds[0].best else (LAST,):
+            found = [getattr(one, epoch) for one in rounds]
+            row = {"classifier": classifier, "which": "last" if epoch == LAST else
+                   "best on validation", "epoch": ", ".join(
+                       str(one.epoch) for one in found if one.epoch) or None,
+                   "training": sum(one.train_accuracy for one in found) / len(found)}
+            for part in ("validation", "test"):
+                right = own.query("classifier == @classifier and epoch == @epoch "
+                                  "and part == @part")["right"]
+                row |= {part: right.mean(), f"{part}_right": f"{right.sum()} of {len(right)}"}
+            rows.append(row)
+    return Table.of(
+        "scores", f"Accuracy of {_who(run)}, in {several(len(counts), 'round')}. Training: "
+        f"accuracy while training on {several(counts[0].training, 'clip')}; validation and test: "
+        f"on clips of its own kind.{_warning(run)}", pd.DataFrame(rows),
+        {"Classifier": "{classifier:heading}", "Epoch": "{which} ({epoch})",
+         "Training": "{training:percent}",
+         "Validation": "{validation:percent} ({validation_right})",
+         "Test": "{test:percent} ({test_right})"})
+
+
+def curves(run: Run) -> Figure | None:
+    """The CRNN's accuracy by epoch, mean over rounds, the best epoch ringed; None without one."""
+    if CRNN not in run.result.classifiers:
+        return None
+    data = run.history[run.history["input"] == IN_ORDER].groupby("epoch")[
+        list(CURVES)].mean().dropna(axis=1).rename(columns=CURVES)
+    best = run.result.classifiers[CRNN][0].best
+    last = "; ".join(f"{name} {percent(value)}" for name, value in data.iloc[-1].items())
+    picked = (f", validation {percent(best.validation_accuracy)} at epoch {best.epoch}"
+              if best else "")
+    ring = " Ring: the epoch that is best on validation." if best else ""
+    return Figure("curves", f"Accuracy of the CRNN by epoch, {_who(run)}.{ring}{_warning(run)}",
+                  f"Learning curves. At the last epoch: {last}{picked}.", data.reset_index(),
+                  lambda theme: _draw_curves(data, best, theme))
+
+
+def _draw_curves(data: pd.DataFrame, best: EpochScore | None, theme: Theme) -> Canvas:
+    canvas, (ax,) = panels(1, 1, 2.6)
+    sns.lineplot(data, palette=colours(data.columns), ax=ax)
+    if best:
+        ax.plot(best.epoch, best.validation_accuracy, "o", markersize=9, markerfacecolor="none",
+                markeredgecolor=theme.ink, label="best on validation")
+    ax.set(xlabel="Epoch", ylabel="Accuracy", ylim=(-0.03, 1.03))
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    percent_axis(ax.yaxis)
+    legend_above(canvas, ax, 3)
+    return canvas
+
+
+def confusion(run: Run) -> Table:
+    """How many clips of each class (rows) were taken for which (columns)."""
+    names = list(run.result.classes)
+    counts = pd.concat({heading(classifier): pd.crosstab(part["label"], part["predicted"])
+                        .reindex(index=names, columns=names, fill_value=0) for classifier, part
+                        in _judged(run).groupby("classifier", sort=False)})
+    rows = tuple((*of, *map(str, row)) for of, row in zip(counts.index, counts.values, strict=True))
+    header = ("Classifier", "Class", *names)
+    return Table("confusion", f"{_part(run)} clips of each class (rows), by the class they were "
+                 f"recognized as (columns), last epoch.{_warning(run)}", header, rows,
+                 pd.DataFrame(rows, columns=header))
+
+
+def mistakes(run: Run) -> Table:
+    """The clips that a classifier got wrong, with what it took them for."""
+    names = list(run.result.classifiers)
+    said = _judged(run).pivot(index=["clip", "label"], columns="classifier", values="predicted")
+    said = said[names].rename_axis(None, axis=1).reset_index()
+    right = said[names].eq(said["label"], axis=0)
+    wrong = said.assign(**said[names].mask(right, "right"))[~right.all(axis=1)]
+    return Table.of(
+        "mistakes", f"{_part(run)} clips that a classifier got wrong at the last epoch: "
+        f"{len(wrong)} of {len(said)}.{_warning(run)}", wrong,
+        {"Clip": "{clip}", "Class": "{label}",
+         **{f"{heading(name)} said": f"{{{name}}}" for name in names}})
+
+
+def provenance(result: RunResult) -> Table:
+    """The command that makes a run again, and what it was trained with and made from."""
+    origin = result.origin
+    settings = pd.json_normalize(origin.settings, sep=".").iloc[0] if origin.settings else {}
+    rows = [("Made by", result.command),
+            *((f"Setting {name}", value) for name, value in settings.items()),
+            *((f"{name}, SHA-256", value) for name, value in origin.inputs.items()),
+            *((f"Round {number}, SHA-256", f"{one.sha256} ({one.training} training, "
+               f"{one.validation} validation, {one.test} test clips)")
+              for number, one in enumerate(result.rounds, 1)),
+            *((f"Computed with: {name}", value) for name, value in origin.machine.items()),
+            *((f"{name}, version", value) for name, value in result.versions.items()),
+            ("Key of the record", result.key)]
+    shown = tuple((what, ", ".join(map(str, value)) if isinstance(value, list) else str(value))
+                  for what, value in rows)
+    return Table("provenance", "What these numbers depend on.", ("What", "Value"), shown,
+                 pd.DataFrame(shown, columns=["what", "value"]))
+
+
+def _own(run: Run) -> pd.DataFrame:
+    """Answers to clips of the run's own kind, frames in order."""
+    said = run.predictions
+    return said[(said["tested_on"] == run.result.variant) & (said["input"] == IN_ORDER)]
+
+
+def _judged(run: Run) -> pd.DataFrame:
+    """The last epoch's answers to the validation clips; without these, to the test clips."""
+    said = _own(run)
+    return said[(said["epoch"] == LAST) & (said["part"] == _part(run).lower())]
+
+
+def _part(run: Run) -> str:
+    return "Validation" if run.result.rounds[0].validation else "Test"
+
+
+def _who(run: Run) -> str:
+    return f"{run.result.variant}, seed {run.result.seed}"
+
+
+def _warning(run: Run) -> str:
+    return "".join(f" {line}" for line in warnings(run.result.synthetic, run.leaks))
+
+
+def page(notebook: Path, title: str, intro: str, made_by: str) -> str:
+    """The notebook as JSON with the page's own title and provenance around it, without its hidden
+    cells. Without a notebook the page is its frame.
+    """
+    cells = executed(notebook).cells if notebook.is_file() else []
+    shown = [cell for cell in cells if HIDDEN not in cell.metadata.get("tags", [])]
+    first = new_markdown_cell(f"# {title}\n\n{intro}", id="page-title")
+    last = new_markdown_cell(f"## Provenance\n\n{made_by}", id="page-provenance")
+    return nbformat.writes(new_notebook(cells=[first, *shown, last], metadata=PYTHON)) + "\n"
+
+
+def executed(path: Path) -> nbformat.NotebookNode:
+    """The notebook without times, progress lines and widgets, which need a running kernel."""
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        for part in (notebook, *notebook.cells):
+            part.metadata.pop("papermill", None)
+            part.metadata.pop("execution", None)
+            if "outputs" in part:
+                part.outputs = [one for one in part.outputs if one.get("name") != "stderr"
+                                and WIDGET not in one.get("data", {})]
+        return notebook
+    except (ValueError, AttributeError, KeyError, nbformat.ValidationError) as error:
+        raise StudyError(f"is not a notebook ({error})", path,
+                         "delete it and run the study again") from None

@@ -1,0 +1,192 @@
+"""The tables. Each function: results in, Table out."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from leanclips.clips import Clip, Role, of_role, pretraining_clips
+from leanclips.records import BEST, IN_ORDER, LAST
+from leanclips.report import measures
+from leanclips.report.display import Table
+from leanclips.report.formats import CHANGE, heading, several, within
+from leanclips.report.measures import CASE_STUDY
+from leanclips.report.results import Encoded, Results
+from leanclips.report.run_page import RUN_PAGE
+from leanclips.study import ORIGINALS, OWN, SOURCE
+
+WHO = {"Classifier": "{classifier:words}", "Trained on": "{variant}"}
+SPREAD = "{min:.0%} / {accuracy:.0%} / {max:.0%}"
+MATRIX = "Trained on ↓, tested on →", "{max:.0%}, {mean:.0%}"
+ROLES = [Role.TARGET, Role.HELDOUT, Role.PRETRAIN]
+JUDGED = ["difference", "low90", "high90", "low95", "high95", "verdict"]
+
+
+def _judged(rows: pd.DataFrame, which: pd.Series) -> pd.DataFrame:
+    """The rows of comparisons with a verdict on these alone."""
+    return rows.assign(**{name: rows[name].astype(object).where(which, None) for name in JUDGED})
+
+
+def summary(results: Results) -> Table:
+    """One row per classifier and variant: bytes, test accuracy, paired difference."""
+    data = pd.DataFrame([measures.compare(results, classifier, variant, OWN)
+                         for classifier in results.classifiers for variant in results.variants])
+    sizes = measures.sizes(results).bytes_out
+    data.insert(2, "bytes", data["variant"].map(sizes))
+    data.insert(3, "share_of_source", data["bytes"] / sizes[SOURCE])
+    return Table.of(
+        "summary", f"Accuracy on the {len(results.tested)} test clips, mean over "
+        f"{results.seed_count}, each variant tested on its own kind of clip; paired difference in "
+        f"points with its 90% interval. {measures.restated(results)}",
+        _judged(data, data["variant"] != SOURCE),
+        {**WHO, "Bytes": "{bytes:size}", "Of source": "{share_of_source:.0%}",
+         "Accuracy": "{accuracy:percent}", "Against source": CHANGE, "Verdict": "{verdict}"})
+
+
+def accuracies(results: Results, epoch: str) -> Table:
+    """min / mean / max over seeds, beside the case study's own."""
+    ours = measures.own_kind(results, epoch).groupby(["classifier", "variant"], sort=False)
+    ours = ours[["validation", "accuracy"]].agg(["min", "mean", "max"])
+    ours.columns = [f"{'test' if kind == 'accuracy' else kind}_{part}" for kind, part in ours]
+    theirs = [{"classifier": "case study", "variant": name, "validation_min": least,
+               "validation_mean": mean, "validation_max": most, "test_mean": test_mean,
+               "test_max": test_most} for name, least, mean, most in CASE_STUDY.validation
+              for trained, tested, test_most, test_mean in CASE_STUDY.heldout
+              if trained == tested == name]
+    return Table.of(
+        f"accuracy-{epoch}", f"Accuracy at the {'last' if epoch == LAST else 'validation-picked'} "
+        f"epoch: minimum / mean / maximum over {results.seed_count} ({CASE_STUDY.repeats} repeats "
+        "in the case study).", pd.concat([pd.DataFrame(theirs), ours.reset_index()]),
+        {**WHO, "Validation":
+         "{validation_min:.0%} / {validation_mean:.0%} / {validation_max:.0%}",
+         "Test, own kind": "{test_min:least} / {test_mean:.0%} / {test_max:.0%}"})
+
+
+def differences(results: Results) -> Table:
+    return Table.of(
+        "differences", "Test accuracy against that of training on the source: each network tested "
+        "on its own kind of clip, or both on source clips. Difference in points with its 90% "
+        f"interval; equivalence margin ±{within(results.study.margin)} points. "
+        f"{measures.restated(results)}", measures.comparisons(results),
+        {**WHO, "Tested on": "{tested:words}", "Accuracy": "{accuracy:percent}",
+         "Source's": "{source_accuracy:percent}", "Difference": CHANGE, "Verdict": "{verdict}",
+         "Endpoint": "{endpoint}"})
+
+
+def inputs(results: Results) -> Table:
+    """Is time needed? One row per classifier, input and epoch."""
+    data = measures.inputs(results)
+    epoch = {"Epoch": "{epoch}"} if (data["epoch"] == BEST).any() else {}
+    return Table.of(
+        "time", f"Accuracy on the {len(results.tested)} test clips of the source, minimum / mean / "
+        f"maximum over {results.seed_count}; paired difference from the frames in order in points "
+        f"with its 90% interval. {measures.restated(results)}",
+        _judged(data, data["input"] != IN_ORDER),
+        {"Classifier": WHO["Classifier"], "Sees": "{input:words}", **epoch, "Accuracy": SPREAD,
+         "Against in order": CHANGE, "Verdict": "{verdict}"})
+
+
+def pairing(results: Results) -> Table:
+    variant = results.study.primary_endpoint.variant
+    return Table.of(
+        "pairing", f"{heading(variant)} less source: width of the 90% interval in points, and "
+        f"the correlation of the two accuracies over {results.seed_count}.",
+        pd.DataFrame([{"classifier": name, **measures.pairing(results, name, variant)}
+                      for name in results.classifiers]),
+        {"Classifier": "{classifier:heading}", "Paired": "{paired:width}",
+         "If it were not": "{unpaired:width}", "Correlation": "{correlation:.2f}"})
+
+
+def cross(results: Results, classifier: str) -> Table:
+    seeds = measures.by_seed(results).query("classifier == @classifier and input == @IN_ORDER")
+    seeds = seeds.groupby(["variant", "tested_on"], sort=False)["accuracy"]
+    return Table.matrix(
+        f"cross-{classifier}", f"{heading(classifier)}: maximum, mean accuracy on "
+        f"{len(results.tested)} test clips over {results.seed_count} (last epoch).",
+        seeds.agg(["max", "mean"]).reset_index(), *MATRIX)
+
+
+def case_study_cross() -> Table:
+    return Table.matrix(
+        "cross-case-study", "The case study: maximum, mean accuracy on "
+        f"{CASE_STUDY.heldout_clips} held-out clips over {CASE_STUDY.repeats} repeats.",
+        pd.DataFrame(CASE_STUDY.heldout, columns=["variant", "tested_on", "max", "mean"]), *MATRIX)
+
+
+def compression(results: Encoded) -> Table:
+    data = measures.sizes(results).drop(SOURCE).reset_index()
+    published = {ORIGINALS: CASE_STUDY.saving_originals, "optimized": CASE_STUDY.saving_crops}
+    return Table.of(
+        "compression", f"Bytes of the {len(results.compared)} target and held-out clips: the "
+        "uncropped originals, and the crops that the network is trained on. Feature drift: mean "
+        "cosine distance of the frozen backbone's features from those of the source.",
+        data.assign(case_study=data["variant"].map(published)),
+        {"Encoded": "{variant}", "Before": "{bytes_in:size}", "After": "{bytes_out:size}",
+         "Saved": "{saving_of_total:percent}", "Case study": "{case_study:.0%}",
+         "Encodes per clip": "{encodes_per_clip:.1f}", "Feature drift": "{feature_drift:.3f}"})
+
+
+def quality(results: Encoded) -> Table:
+    """What each variant holds to, and how many clips kept their bytes for which reason."""
+    return Table.of(
+        "quality", "VMAF NEG of the worst second. The target is that of the variant itself or, "
+        "for a control, of the variant whose bytes it matches. Clips that re-encoding would "
+        "shrink by too little, or whose target is out of reach, keep their bytes.",
+        measures.sizes(results).drop(SOURCE).reset_index(),
+        {"Encoded": "{variant}", "Median CRF": "{crf_median:.1f}", "Target": "{target:.1f}",
+         "Worst clip": "{lowest_quality:.1f}", "Clips below target": "{below_target:.0f}",
+         "Kept: no gain": "{kept_no_gain:count}",
+         "Kept: out of reach": "{kept_target_unreachable:count}"})
+
+
+def per_clip(results: Encoded, variant: str) -> Table:
+    return Table.of(
+        f"per-clip-{variant}", f"Each clip of {variant}, the largest saving first. Quality: VMAF "
+        "NEG, the 10th percentile of the worst second; 100 where the bytes were kept.",
+        results.report(variant).sort_values("saving", ascending=False, kind="stable"),
+        {"Clip": "{clip}", "Class": "{label}", "Source crop": "{bytes_in:size}",
+         heading(variant): "{bytes_out:size}", "Saved": "{saving:percent}", "CRF": "{crf:.2f}",
+         "Quality": "{quality:.1f}", "Reason": "{reason}"})
+
+
+def _by_role(clips: Sequence[Clip], *by: str) -> pd.DataFrame:
+    """Classes, clips and recordings of each role, and whatever else to group by."""
+    data = pd.DataFrame([(clip.label, clip.role, clip.label, clip.group) for clip in clips],
+                        columns=["label", "role", "class", "recording"])
+    grouped = data.groupby([*by, "role"]).agg(classes=("label", "nunique"), clips=("role", "size"),
+                                              recordings=("recording", "nunique")).reset_index()
+    return grouped.sort_values("role", kind="stable", ignore_index=True,
+                               key=lambda roles: roles.map(ROLES.index))
+
+
+def counts(clips: Sequence[Clip]) -> Table:
+    data = _by_role(clips, "class").drop(columns="classes")
+    return Table.matrix(
+        "counts", f"{several(len(clips), 'clip')} of "
+        f"{several(data['class'].nunique(), 'class', 'classes')}: clips (recordings in brackets) "
+        "of each class, by what they are for.", data, "Class", "{clips} ({recordings})")
+
+
+def data(results: Encoded) -> Table:
+    """Clips, recordings and seconds of the source, by role."""
+    source = results.reports[results.reports["variant"] == SOURCE]
+    rows, seconds = _by_role(results.clips), source.groupby("role")["seconds"].sum()
+    left_out = len(of_role(results.clips, Role.PRETRAIN)) - len(pretraining_clips(results.clips))
+    return Table.of(
+        "data", "Clips by role. Pretraining sees no recording of a target or held-out clip"
+        + (f": {several(left_out, 'clip')} of role pretrain left out." if left_out else "."),
+        rows.assign(seconds=rows["role"].map(seconds)),
+        {"Role": "{role}", "Classes": "{classes:count}", "Clips": "{clips:count}",
+         "Recordings": "{recordings:count}", "Video": "{seconds:duration}"})
+
+
+def runs(results: Results) -> Table:
+    """Every run, with its page and its accuracies at the last epoch."""
+    kinds = {"validation": "validation", "test": "accuracy"}
+    shown = {(kind, name): f"{heading(name)}, {kind}" for name in results.classifiers
+             for kind in kinds if kind == "test" or results.validates}
+    data = measures.own_kind(results).pivot(index=["variant", "seed"], columns="classifier",
+                                            values=list(kinds.values())).loc[list(results.runs)]
+    data = pd.DataFrame({f"{name}_{kind}": data[kinds[kind], name] for kind, name in shown})
+    return Table.of("runs", "All runs.", data.reset_index(), {
+        "Variant": "{variant}", "Run": f"[seed {{seed}}]({RUN_PAGE})",
+        **{head: f"{{{name}_{kind}:percent}}" for (kind, name), head in shown.items()}})

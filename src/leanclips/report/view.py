@@ -1,0 +1,133 @@
+"""What the pages of one study may quote: its tables, figures and numbers, and the answer."""
+
+import re
+from collections.abc import Iterator
+from math import isnan, nan
+from shlex import quote
+
+from scipy.stats import binomtest
+
+from leanclips.layout import short_name
+from leanclips.records import BEST, IN_ORDER, LAST
+from leanclips.report import display, figures, measures, tables
+from leanclips.report.display import Figure, Table
+from leanclips.report.formats import in_words, percent, points, within
+from leanclips.report.measures import CASE_STUDY
+from leanclips.report.results import Results
+from leanclips.report.statistics import (FEWEST_TO_DIFFER, Verdict, clips_per_arm, least_margin,
+                                         recordings_needed)
+from leanclips.study import CRNN, LINEAR, OWN, SOURCE, Constant, weights_path
+
+IN_WORDS = {Verdict.EQUIVALENT: "equivalent within ±{margin} points",
+            Verdict.WORSE: "worse", Verdict.BETTER: "better",
+            Verdict.UNDECIDED: "undecided, because the interval reaches beyond ±{margin} points",
+            Verdict.FEW: "within ±{margin} points, but {recordings} recordings are too few to "
+                         "call it equivalent ({needed} could be enough)",
+            Verdict.ONE_SEED: "no verdict from one seed"}
+TOO_FEW = "undecided, because {recordings} recordings are too few to show a difference"
+
+
+class View:
+    """One study as the templates see it.
+
+    `slug` is its folder in the book, `folder` the one that commands name; `warnings` must stand
+    wherever its numbers show. `picking` is what picking the best epoch adds on validation and on
+    test clips (None without validation clips); `recurrence_helps` whether the CRNN beats the linear
+    classifier by the margin on source clips; `time` holds the comparisons of other inputs with the
+    frames in order, `single_frame` the accuracy on the middle one.
+    """
+
+    def __init__(self, results: Results):
+        study, layout = results.study, results.layout
+        self.results, self.study, self.title = results, study, study.title
+        self.published = layout.is_published
+        self.tables = {one.name: one for one in _tables(results)}
+        self.figures = {one.name: one for one in _figures(results)}
+        slug = re.sub(r"[^A-Za-z0-9-]+", "-", layout.study.resolve().name).strip("-") or "study"
+        self.slug = f"{slug}-published" if self.published else slug
+        self.part = f"{'The study' if self.published else 'Your run'}: {study.title}"
+        self.folder = quote(short_name(layout))
+        weights = weights_path(study.backbone)
+        self.weights = f"the weights in {weights.name}" if weights else "ImageNet weights"
+        self.warnings = display.warnings(study.synthetic is not None, results.leaks)
+        self.restated = measures.restated(results)
+        self.controls = {name: one.bytes_of for name, one in study.variants.items()
+                         if isinstance(one, Constant)}
+        self.margin = within(study.margin)
+        self.recordings = len(set(measures.recordings(results)))
+        self.recordings_needed = recordings_needed(study.margin)
+        self.least_margin = least_margin(self.recordings)
+        self.majority = measures.majority(results)
+        self.parameters = {name: rounds[0].trainable_parameters for name, rounds
+                           in next(iter(results.runs.values())).classifiers.items()}
+        self.source_accuracy = {name: float(measures.scores(results, name, SOURCE, SOURCE).mean())
+                                for name in results.classifiers}
+        gain = self.source_accuracy.get(CRNN, nan) - self.source_accuracy.get(LINEAR, nan)
+        self.recurrence_helps = None if isnan(gain) else gain > study.margin
+        self.picking = measures.picking(results, CRNN) if "accuracy-best" in self.tables else None
+        self.time = list(self.tables["time"].data.query(
+            "epoch == @LAST and input != @IN_ORDER").itertuples()) if results.inputs else []
+        self.single_frame = {name: measures.accuracy(results, name, SOURCE, "middle")
+                             for name in results.classifiers if "middle" in results.inputs}
+
+    def change(self, found: tuple) -> str:
+        """The difference in a row of comparisons, its interval and the verdict."""
+        words = IN_WORDS[found.verdict]
+        if found.verdict == Verdict.UNDECIDED and self.recordings < FEWEST_TO_DIFFER:
+            words = TOO_FEW
+        verdict = words.format(margin=self.margin, recordings=self.recordings,
+                               needed=self.recordings_needed)
+        return (f"{points(found.difference)} points (90% interval {points(found.low90)} to "
+                f"{points(found.high90)}): {verdict}")
+
+    @property
+    def headline(self) -> str:
+        """The answer: the primary endpoint and its verdict."""
+        results, found = self.results, self.tables["differences"].data
+        found = next(found[found.endpoint == "primary"].itertuples())
+        share = measures.share_of_source(results)[found.variant]
+        unsaid = self.study.synthetic and "synthetic" not in self.title.lower()
+        return (f"On {'synthetic clips, ' if unsaid else ''}\u201c{self.title}\u201d,"
+                f"{' whose pretraining leaks recordings,' if results.leaks else ''} the "
+                f"{found.variant} crops hold {percent(share, 0)} of the source crops' bytes. "
+                f"Trained on them instead, the {in_words(found.classifier)} changes its "
+                f"accuracy on {len(results.tested)} {'' if found.tested == OWN else 'source '}"
+                f"test clips over {results.seed_count} by {self.change(found)}. "
+                f"{self.restated}").strip()
+
+
+def _tables(results: Results) -> Iterator[Table]:
+    yield from (make(results) for make in (
+        tables.summary, tables.differences, tables.pairing, tables.compression, tables.quality,
+        tables.data, tables.runs))
+    yield from (tables.counts(results.clips), tables.accuracies(results, LAST))
+    yield from (tables.cross(results, name) for name in results.classifiers)
+    yield from (tables.per_clip(results, name) for name in results.study.variants)
+    if CRNN in results.classifiers and results.validates:
+        yield tables.accuracies(results, BEST)
+    if results.inputs:
+        yield tables.inputs(results)
+
+
+def _figures(results: Results) -> Iterator[Figure]:
+    yield from (make(results) for make in (
+        figures.answer, figures.differences, figures.cross_matrix, figures.confusion,
+        figures.savings, figures.quality))
+    if CRNN in results.classifiers:
+        yield figures.learning_curves(results)
+    if results.inputs:
+        yield figures.inputs(results)
+
+
+def case_study_numbers() -> dict[str, object]:
+    """The published numbers and what follows from them."""
+    (_, _, source, _), (_, _, optimized, _) = CASE_STUDY.validation
+    clips = CASE_STUDY.validation_clips_implied
+    return {
+        "case": CASE_STUDY, "case_cross": tables.case_study_cross(), "case_source": source,
+        "case_optimized": optimized, "case_error": (source * (1 - source) / clips) ** 0.5,
+        "case_wilson": binomtest(round(source * clips), clips).proportion_ci(method="wilson"),
+        "case_clips_apart": (optimized - source) * clips,
+        "case_clips_needed": clips_per_arm(source, optimized - source),
+        "random_split": measures.RANDOM_SPLIT, "official_split": measures.OFFICIAL_SPLIT,
+        "siblings": measures.SIBLINGS}

@@ -1,0 +1,95 @@
+"""Figures: the same bytes each time, for both themes, with words and numbers beside them."""
+
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leanclips.records import read_csv, write_csv
+from leanclips.report import figures, view
+from leanclips.report.results import load
+
+
+def test_a_figure_is_written_for_both_themes_with_its_numbers(of_protocol, tmp_path):
+    found = view.View(of_protocol).figures
+    assert {"answer", "differences", "cross", "confusion", "savings", "quality", "learning",
+            "time"} == set(found)
+    for name, figure in found.items():
+        figure.write(tmp_path / name)
+        assert sorted(path.name for path in (tmp_path / name).iterdir()) == [
+            f"{name}-dark.svg", f"{name}-light.svg", f"{name}.csv"]
+        assert len(pd.read_csv(tmp_path / name / f"{name}.csv")) == len(figure.data)
+        light = (tmp_path / name / f"{name}-light.svg").read_text()
+        ElementTree.fromstring(light)
+        assert "http" not in re.sub(
+            r'xmlns[^"]*"[^"]*"|<!DOCTYPE.*?>|<metadata>.*?</metadata>', "", light,
+            flags=re.DOTALL)
+
+
+def test_a_figure_has_a_caption_and_alt_text_in_plain_words(of_protocol):
+    for figure in view.View(of_protocol).figures.values():
+        for text in (figure.caption, figure.alt):
+            assert text.endswith(".") and len(text) > 20 and "nan" not in text.lower()
+
+
+@pytest.mark.parametrize("make", [figures.answer, figures.savings])
+def test_two_drawings_of_the_same_records_have_equal_bytes(results, tmp_path, make):
+    for name in ("one", "two"):
+        make(results).write(tmp_path / name)
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("margin, shown", [(0.05, "±5 points"), (0.004, "±0.4 points")])
+def test_a_margin_is_told_as_it_is(make_records, margin, shown):
+    assert shown in figures.differences(load(make_records(margin=margin))).caption
+
+
+def test_another_tools_files_stand_among_the_qualities(make_records):
+    results = load(make_records(variants={"optimized": {"target": 93},
+                                          "vendor": {"folder": "theirs"}}))
+    figure = figures.quality(results)
+    assert "vendor 93.2 (lowest 93.2)" in figure.alt
+    assert (figure.data["variant"] == "vendor").sum() == len(results.compared)
+
+
+@pytest.mark.filterwarnings("error")
+def test_where_every_clip_kept_its_bytes_the_qualities_are_told_to_be_none(make_records, tmp_path):
+    layout = make_records(variants={"optimized": {"target": 93}})
+    table = read_csv(layout.report("optimized"))
+    write_csv(layout.report("optimized"), table.assign(crf=None, reason="no-gain"))
+    figure = figures.quality(load(layout))
+    assert figure.alt == "Median quality: optimized none re-encoded."
+    figure.write(tmp_path)
+
+
+def test_learning_is_told_by_validation_accuracy_or_where_there_is_none_by_training(of_protocol):
+    figure = figures.learning_curves(of_protocol)
+    kind, last = ("validation", "53.0%") if of_protocol.validates else ("training", "100.0%")
+    assert f"CRNN: {kind} accuracy" in figure.caption and f"optimized: {last}" in figure.alt
+
+
+def test_alt_text_of_the_confusions_names_the_worst_or_says_there_is_none(make_records):
+    never = load(make_records("never", right=lambda *_: True))
+    assert "No clip is mistaken" in figures.confusion(never).alt
+    walks = load(make_records("walks", right=lambda variant, seed, classifier, tested, place:
+                              place < 4))
+    assert "walk taken for jump, 100% of its clips" in figures.confusion(walks).alt
+
+
+@given(st.dictionaries(st.text(max_size=3), st.floats(0, 1), min_size=1, max_size=8),
+       st.floats(0.01, 0.3))
+def test_setting_apart_keeps_order_and_distance_and_moves_nothing_to_the_left(places, gap):
+    moved = figures.set_apart(places, gap)
+    assert (np.diff(list(moved.values())) >= gap - 1e-9).all()
+    assert all(moved[name] >= place for name, place in places.items())
+    assert [places[name] for name in moved] == sorted(places.values())
+
+
+def test_places_already_apart_stay_where_they_are():
+    places = {"a": 0.9, "b": 0.1, "c": 0.5}
+    assert figures.set_apart(places, 0.1) == places

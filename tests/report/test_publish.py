@@ -1,0 +1,152 @@
+"""What is published is numbers and notebooks: no clip, no weights, no time of day."""
+
+import os
+
+import nbformat
+import pytest
+
+from leanclips.errors import StudyError
+from leanclips.layout import Layout
+from leanclips.records import RunResult, read_record, write_record
+from leanclips.report.book import publish
+from leanclips.report.display import Figure
+from leanclips.report.results import load
+
+NOT_FOR_OTHERS = ("clips/source/a.mp4", "clips/source/a.json", "clips-root.txt", "run.lock",
+                  "runs/pretrain/model.safetensors", "runs/source/seed-01/model.safetensors",
+                  "features/efficientnet-lite2/cache/ab/ab.npy", "done/crop",
+                  "features/another-backbone/optimized.csv",
+                  "runs/source/seed-09/result.json", "runs/left-over/seed-01/result.json")
+SELDOM = ("clips/constant.control.json", "features/efficientnet-lite2/source.csv",
+          "features/efficientnet-lite2/source.json", "machine.json")
+
+
+@pytest.fixture
+def study(make_records) -> Layout:
+    """A finished study on this machine, with all that lies around in `work`."""
+    layout = make_records()
+    for path in layout.work.glob("runs/*/seed-*/result.json"):
+        run = read_record(path, RunResult)
+        write_record(path, run.model_copy(update={
+            "command": f"papermill finetune.ipynb -p study {layout.study} -p seed {run.seed}"}))
+        notebook = nbformat.read(path.with_name("run.ipynb"), as_version=4)
+        notebook.metadata["papermill"] = {"start_time": "2026-11-25T13:50:19", "output_path": "/x"}
+        notebook.cells[1].metadata["papermill"] = {"duration": 3.2}
+        notebook.cells[1].metadata["execution"] = {"iopub.execute_input": "2026-11-25T13:50:19"}
+        notebook.cells[1].source = f'study = "{layout.study}"'
+        nbformat.write(notebook, path.with_name("run.ipynb"))
+    for name in (*NOT_FOR_OTHERS, *SELDOM):
+        (layout.work / name).parent.mkdir(parents=True, exist_ok=True)
+        (layout.work / name).write_text("{}" if name.endswith(".json") else "clip,drift\n")
+    (layout.work / "clips-root.txt").write_text(f"{layout.study.parent}/clips\n")
+    return layout
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Figures take seconds."""
+    monkeypatch.setattr(Figure, "write", lambda figure, folder: None)
+
+
+@pytest.fixture
+def published(study, undrawn):
+    publish(study)
+    return study.published
+
+
+def files(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in folder.rglob("*") if path.is_file()}
+
+
+def test_every_record_is_there_as_it_was(study, published):
+    names = set(files(published))
+    runs = [f"runs/{variant}/seed-0{seed}/{name}" for variant in ("source", "optimized", "constant")
+            for seed in (1, 2)
+            for name in ("result.json", "history.csv", "predictions.csv.gz", "run.ipynb")]
+    reports = [f"clips/{variant}/report.{suffix}" for suffix in ("csv", "json")
+               for variant in ("source", "optimized", "constant", "originals")]
+    assert names == {*runs, *reports, *SELDOM, "study.yml", "clips.csv",
+                     "runs/pretrain/result.json", "runs/pretrain/history.csv",
+                     "times/finetune/source-1.tsv"}
+    for name in names:
+        if not name.endswith(".ipynb"):
+            folder = study.study if name in ("study.yml", "clips.csv") else study.work
+            assert (published / name).read_bytes() == (folder / name).read_bytes().replace(
+                str(study.study).encode(), b"data/tiny")
+    assert publish(study) == len(names)
+
+
+def test_the_readmes_figure_is_there_in_both_themes(study):
+    publish(study)
+    assert {"answer-light.svg", "answer-dark.svg", "answer.csv"} <= set(files(study.published))
+
+
+def test_later_edits_of_a_study_do_not_change_what_was_published(study, published):
+    before = load(Layout(study.study, "published"))
+    study.settings.write_text("title: Another\nvariants: {small: {target: 60}}\n")
+    study.table.write_text("id\n")
+    after = load(Layout(study.study, "published"))
+    assert after.study == before.study and after.clips == before.clips
+
+
+def test_no_path_of_this_machine_is_there(study, published):
+    for name, content in files(published).items():
+        assert str(study.study.parent).encode() not in content, name
+    run = read_record(published / "runs" / "source" / "seed-01" / "result.json", RunResult)
+    assert "-p study data/tiny " in run.command
+
+
+def test_notebooks_come_without_times_and_progress(published):
+    for path in published.rglob("run.ipynb"):
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+        assert b"2026" not in path.read_bytes()
+        assert "papermill" not in notebook.metadata
+        assert notebook.cells[1].source == 'study = "data/tiny"'
+        assert all(not cell.metadata for cell in notebook.cells)
+        assert [output.get("name") for output in notebook.cells[1].outputs] == ["stdout",
+                                                                               None]
+
+
+def test_publishing_again_takes_the_place_of_what_was_there(study, published):
+    (published / "old.csv").write_text("old")
+    publish(study)
+    assert "old.csv" not in files(published)
+    assert not list(study.study.glob(".aside-*"))
+
+
+def test_records_that_cannot_be_replaced_stay(study, published, monkeypatch):
+    before = files(published)
+
+    def refuse(*_):
+        raise OSError("no space")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(OSError):
+        publish(study)
+    assert files(published) == before
+
+
+def test_an_unfinished_study_is_not_published(study):
+    (study.run("optimized", 2) / "predictions.csv.gz").unlink()
+    with pytest.raises(StudyError, match="is not there yet"):
+        publish(study)
+    assert not study.published.exists()
+
+
+def test_a_mixture_is_not_published(study, monkeypatch):
+    def refuse(layout, *_):
+        raise StudyError("was made from something else than the study is now: epochs was 25 and "
+                         "is 2", layout.run("source", 1) / "result.json", "run the study again")
+
+    monkeypatch.setattr("leanclips.training.origins.check_records", refuse)
+    with pytest.raises(StudyError, match="epochs was 25 and is 2"):
+        publish(study)
+    assert not study.published.exists()
+
+
+def test_published_records_read_as_those_of_work(study, published):
+    theirs, ours = load(Layout(study.study, "published")), load(study)
+    assert theirs.runs.keys() == ours.runs.keys()
+    assert all((theirs.answers[place] == ours.answers[place]).all() for place in ours.answers)

@@ -1,0 +1,113 @@
+"""Tables: what a page shows is what the records say."""
+
+import pandas as pd
+import pytest
+
+from leanclips.clips import Clip, Role
+from leanclips.report import tables, view
+from leanclips.report.measures import CASE_STUDY
+from leanclips.report.results import load
+
+
+def cells(table, column):
+    return [row[table.header.index(column)] for row in table.rows]
+
+
+def test_accuracy_is_counted_by_hand(make_records):
+    """Seed 1 gets 6 of 8 right everywhere, seed 2 all but one."""
+    wrong = {1: (0, 1), 2: (5,)}
+    results = load(make_records(right=lambda v, seed, c, t, place: place not in wrong[seed]))
+    table = tables.accuracies(results, "last")
+    assert cells(table, "Test, own kind")[2:] == ["75% / 81% / 88%"] * 9
+    assert cells(table, "Validation")[2:] == ["51% / 52% / 52%"] * 9
+    assert table.data["test_mean"][2:].tolist() == [13 / 16] * 9
+    assert len(tables.accuracies(results, "best").rows) == 2 + 3  # of the CRNN alone
+
+
+def test_accuracy_on_other_inputs_is_counted_by_hand(make_records):
+    """Seed 1 gets 6 of 8 right on the middle frame, seed 2 all but one; in order, all."""
+    wrong = {1: (0, 1), 2: (5,)}
+    table = tables.inputs(load(make_records(
+        classifiers=["linear", "crnn"], right=lambda variant, seed, c, t, place:
+        variant != "middle" or place not in wrong[seed])))
+    last = [row for row in table.rows if row[2] == "last"]
+    assert [(row[0], row[1], row[3]) for row in last] == [
+        ("linear classifier", "frames in order", "100% / 100% / 100%"),
+        ("linear classifier", "middle frame", "75% / 81% / 88%"),
+        ("CRNN", "frames in order", "100% / 100% / 100%"),
+        ("CRNN", "frames shuffled", "100% / 100% / 100%"),
+        ("CRNN", "middle frame", "75% / 81% / 88%"), ("CRNN", "mean frame", "100% / 100% / 100%")]
+    data = table.data.set_index(["classifier", "input", "epoch"])
+    assert data.loc[("crnn", "middle", "best"), "difference"] == 13 / 16 - 1
+
+
+def test_the_case_studys_numbers_stand_beside_ours(results):
+    table = tables.accuracies(results, "last")
+    assert table.rows[:2] == (
+        ("case study", "source", "56% / 65% / 69%", "? / 53% / 65%"),
+        ("case study", "optimized", "64% / 67% / 75%", "? / 50% / 65%"))
+    assert tables.case_study_cross().rows == (
+        ("source", "65%, 53%", "62%, 50%"), ("optimized", "62%, 50%", "65%, 50%"))
+    assert cells(tables.compression(results), "Case study") == ["24%", "67%", "–"]
+    assert CASE_STUDY.saving_crops == 0.67
+
+
+def test_savings_count_target_and_heldout_clips_and_the_one_that_was_kept(results):
+    table = tables.compression(results).data.set_index("variant")
+    before = results.report("source")["bytes_out"]
+    after = (0.25 * before).round()
+    after[0] = before[0]
+    assert table.loc["optimized", "bytes_in"] == before.sum()
+    assert table.loc["optimized", "bytes_out"] == pytest.approx(after.sum(), abs=2)
+    assert table.loc["optimized", "kept_no_gain"] == 1
+    assert table.loc["constant", "saving_of_total"] == pytest.approx(0.74, abs=1e-4)
+
+
+def test_a_control_is_held_against_the_target_of_the_variant_whose_bytes_it_matches(make_records):
+    table = tables.quality(load(make_records(variants={
+        "optimized": {"target": 94}, "constant": {"bytes_of": "optimized"},
+        "vendor": {"folder": "theirs"}, "like-vendor": {"bytes_of": "vendor"}})))
+    found = dict(zip(cells(table, "Encoded"), zip(cells(table, "Target"), cells(
+        table, "Clips below target"), strict=True), strict=True))
+    assert found == {"originals": ("–", "–"), "optimized": ("94.0", "15"), "vendor": ("–", "–"),
+                     "constant": ("94.0", "16"), "like-vendor": ("–", "–")}
+
+
+def test_the_summary_gives_the_source_no_verdict_on_itself(of_protocol):
+    table = tables.summary(of_protocol)
+    assert [(row[1], row[-1]) for row in table.rows[:3]] == [
+        ("source", "–"), ("optimized", "too few recordings"), ("constant", "too few recordings")]
+
+
+def test_the_cross_matrix_has_a_cell_for_every_pair(results):
+    table = tables.cross(results, "crnn")
+    assert table.header[1:] == results.variants == tuple(row[0] for row in table.rows)
+    assert len(table.data) == 9
+
+
+def test_every_run_has_a_row_that_leads_to_its_page(of_protocol):
+    table = tables.runs(of_protocol)
+    assert cells(table, "Run")[-1] == "[seed 2](constant-seed-02)" and len(table.rows) == 6
+    assert ("CRNN, validation" in table.header) == of_protocol.validates
+
+
+def test_every_table_is_written_beside_its_page(of_protocol, tmp_path):
+    for name, table in view.View(of_protocol).tables.items():
+        assert name == table.name
+        table.write(tmp_path)
+        assert len(pd.read_csv(tmp_path / f"{name}.csv")) == len(table.data)
+
+
+def test_clips_of_a_variant_are_listed_by_saving(results):
+    table = tables.per_clip(results, "optimized")
+    assert table.data["saving"].is_monotonic_decreasing
+    assert len(table.rows) == len(results.compared) and table.rows[-1][-1] == "no-gain"
+
+
+def test_counts_give_clips_and_recordings_of_each_class():
+    clips = [Clip("a1", "a", "run", "g1", Role.TARGET), Clip("a2", "b", "run", "g1", Role.TARGET),
+             Clip("a3", "c", "run", "g2", Role.HELDOUT), Clip("b1", "d", "box", "g3",
+                                                             Role.PRETRAIN)]
+    table = tables.counts(clips)
+    assert table.header == ("Class", "target", "heldout", "pretrain")
+    assert table.rows == (("run", "2 (1)", "1 (1)", "–"), ("box", "–", "–", "1 (1)"))
