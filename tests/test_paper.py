@@ -9,7 +9,7 @@ import yaml
 from torchvision import models
 
 from leanclips.layout import ROOT, Layout
-from leanclips.records import read_csv, read_result
+from leanclips.records import RunResult, read_csv, read_record
 
 SPORTS = ("Archery", "HandstandPushups")
 ACTIONS = ("running", "rope jumping")
@@ -74,13 +74,17 @@ def test_the_case_study_s_protocol_runs_from_end_to_end(tmp_path, make_clip, ffm
     table = read_csv(layout.table)
     assert table["role"].value_counts().to_dict() == {"target": 8, "pretrain": 6, "heldout": 2}
     assert set(table[table["role"] == "pretrain"]["fold"]) == {"train", "validation"}
-    pretrained = read_result(layout.pretrain / "result.json")
+    pretrained = read_record(layout.pretrain / "result.json", RunResult)
     assert pretrained.classes == SPORTS and not pretrained.leaks_recordings
-    assert (pretrained.train_clips, pretrained.validation_clips) == (4, 2)
+    assert (pretrained.rounds[0].training, pretrained.rounds[0].validation) == (4, 2)
     for variant in ("source", "optimized", "constant"):
-        result = read_result(layout.run(variant, 1) / "result.json")
-        assert (result.backbone, result.train_clips, result.validation_clips) == (
-            "resnet152", 6, 2)
+        result = read_record(layout.run(variant, 1) / "result.json", RunResult)
+        part, = result.rounds
+        assert (part.training, part.validation, part.test) == (6, 2, 2)
+        assert result.origin.settings["backbone"]["name"] == "resnet152"
         # ResNet-152's 2,048 features, the case study's network, two classes.
-        assert result.classifiers["crnn"].trainable_parameters == 9_743_717 - 99 * 257
-    assert len(read_csv(layout.crosstest)) == 3 * 3 * 2 * 2 * 2
+        trained, = result.classifiers["crnn"]
+        assert trained.trainable_parameters == 10_006_373 - 99 * 257
+        predictions = read_csv(layout.run(variant, 1) / "predictions.csv.gz")
+        tested = predictions.query("part == 'test' and input == 'in-order'")
+        assert len(tested) == 3 * 2 * (1 + 1 + 2)  # variants, clips; the CRNN's two epochs

@@ -15,14 +15,21 @@ import pytest
 import yaml
 
 from leanclips import notebook, pipeline
+from leanclips.clips import load_clips
 from leanclips.errors import StudyError
 from leanclips.layout import ROOT, Layout
 from leanclips.pipeline import remember_clips
-from leanclips.recognition.features import load_features
-from leanclips.recognition.runs import MODEL
+from leanclips.records import RunResult, read_record
+from leanclips.report import results
+from leanclips.study import load_study
+from leanclips.training.backbone import weights_file, weights_sha256
+from leanclips.training.features import load_features
+from leanclips.training.finetune import finetune
+from leanclips.training.pretrain import MODEL
 
-NUMBERS = ("clips/*/*.mp4", "clips/*/report.csv", "clips/*.control.json", "features/**/*.csv",
-           "features/**/*.npy", "runs/**/*.json", "runs/**/*.csv", "runs/**/*.safetensors")
+NUMBERS = ("clips/*/*.mp4", "clips/*/report.*", "clips/*.control.json", "features/**/*.csv",
+           "features/**/*.json", "features/**/*.npy", "runs/**/*.json", "runs/**/*.csv",
+           "runs/**/*.gz", "runs/**/*.safetensors")
 
 
 def command(layout, *options):
@@ -69,14 +76,14 @@ def differing(layout, reference):
 
 
 def changes(layout):
-    """When each file of the study last changed; the kept settings are no result."""
+    """When each record of the study last changed."""
     return {path.relative_to(layout.work).as_posix(): path.stat().st_mtime_ns
             for path in layout.work.rglob("*")
-            if path.is_file() and ".snakemake" not in path.parts and path.name not in ("run.lock", "study.yml")}
+            if path.is_file() and not {".snakemake", "done", "run.lock"} & set(path.parts)}
 
 
 def redone(before, after):
-    """Top folders and names of what is new or changed: `runs/source`, `runs/crosstest.csv`."""
+    """Top folders and names of what is new or changed: `runs/source`, `clips/optimized`."""
     return {"/".join(name.split("/")[:2]) for name in after if after[name] != before.get(name)}
 
 
@@ -105,51 +112,52 @@ STAGES = {"crop": begun_crop, "optimize": begun_optimize, "finetune": begun_fine
 
 @pytest.fixture(params=STAGES)
 def stage(request, finished_study):
-    """A study whose run stops in the middle of a stage: (layout, what to run to, has it begun)."""
-    goal, redo = {
-        "crop": (finished_study.report("source"), finished_study.work),
-        "optimize": (finished_study.report("optimized"), finished_study.report("optimized").parent),
-        "finetune": (finished_study.run("optimized", 1) / "result.json",
+    """A study without a stage: (layout, the stage, what it makes, whether it has begun)."""
+    goal, made, redo = {
+        "crop": ("crop", finished_study.report("source"), finished_study.work),
+        "optimize": ("encode-optimized", finished_study.report("optimized"),
+                     finished_study.report("optimized").parent),
+        "finetune": ("finetune-optimized-1", finished_study.run("optimized", 1) / "result.json",
                      finished_study.run("optimized", 1)),
     }[request.param]
     note = finished_study.clips_root_note.read_text()
     shutil.rmtree(redo)
     finished_study.work.mkdir(exist_ok=True)
     finished_study.clips_root_note.write_text(note)
-    return finished_study, goal, STAGES[request.param]
+    return finished_study, goal, made, STAGES[request.param]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_is_stopped_and_started_again_ends_in_the_same_numbers(
         stage, finished, blow):
-    layout, goal, begun = stage
+    layout, goal, made, begun = stage
     with started(layout, "--until", goal) as process:
         until(lambda: begun(layout))
         os.killpg(process.pid, blow)
         _, err = process.communicate(timeout=60)
-        assert not goal.exists()
+        assert not made.exists()
     if blow == signal.SIGINT:
         assert process.returncode == 130
         assert "leanclips: stopped; what is finished is kept." in err
         assert "Traceback" not in err
     done = run(layout, "--until", goal)
     assert done.returncode == 0, done.stderr
-    assert goal.exists() and not differing(layout, finished)
+    assert made.exists() and not differing(layout, finished)
 
 
 @pytest.mark.slow
 def test_a_run_whose_children_live_on_when_it_is_killed_can_be_started_again(
         finished_study, finished):
-    layout, goal = finished_study, finished_study.report("optimized")
-    shutil.rmtree(goal.parent)
+    layout, goal = finished_study, "encode-optimized"
+    shutil.rmtree(layout.report("optimized").parent)
     with started(layout, "--until", goal) as process:
         until(lambda: begun_optimize(layout))
         process.kill()
         process.wait()
         done = run(layout, "--until", goal)
         assert done.returncode == 0, done.stderr
-    assert goal.exists() and not differing(layout, finished)
+    assert layout.report("optimized").exists() and not differing(layout, finished)
     assert not list(layout.work.glob("clips/**/.aside-*"))
 
 
@@ -168,7 +176,7 @@ def test_a_run_that_is_ended_ends_what_it_started(tiny_study):
 def test_a_stage_that_is_not_there_is_told(tiny_study):
     done = run(tiny_study, "--until", "crob")
     assert done.returncode == 2
-    assert done.stderr.startswith("leanclips: --until: there is no stage 'crob'; use render, crop")
+    assert done.stderr.startswith("leanclips: --until: there is no stage 'crob'; use one of crop, ")
 
 
 @pytest.mark.parametrize("trained, threads", [("false", "1"), ("true", "3")])
@@ -241,39 +249,110 @@ def test_a_new_seed_trains_its_own_runs_alone(alone):
     assert run(alone).returncode == 0
     after = changes(alone)
     new = {name for name in after if after[name] != before.get(name)}
-    assert {name for name in new if "seed-07" not in name and not name.startswith("times/")} == {
-        "runs/crosstest.csv"}
+    assert {name for name in new if "seed-07" not in name and not name.startswith("times/")} == (
+        set())
     assert all((alone.run(variant, 7) / "result.json").exists()
                for variant in ("source", "optimized", "constant"))
 
 
-@pytest.mark.xdist_group("alone")
 @pytest.mark.slow
-def test_the_settings_of_a_finished_run_are_kept(alone):
-    change(alone, finetuning={"seeds": [1]})
-    assert run(alone).returncode == 0
-    assert alone.ran_with.read_bytes() == alone.settings.read_bytes()
-
-
-@pytest.mark.xdist_group("alone")
-@pytest.mark.slow
-def test_another_target_redoes_what_depends_on_it_alone(alone):
-    change(alone, finetuning={"seeds": [1]})
-    assert run(alone).returncode == 0
-    before = changes(alone)
-    change(alone, variants={"optimized": {"target": 70}})
-    assert run(alone).returncode == 0
-    after = redone(before, changes(alone))
+def test_a_copied_study_with_other_settings_is_done_again_where_they_count(
+        finished_study, finished, tmp_path):
+    """A finished study was copied, its target and epochs changed, and the run redid nothing."""
+    layout = Layout(shutil.copytree(finished_study.study, tmp_path / "copied",
+                                    copy_function=shutil.copyfile))  # without times
+    before = changes(layout)
+    change(layout, variants={"optimized": {"target": 70}}, finetuning={"epochs": 1, "seeds": [1]})
+    with pytest.raises(StudyError, match="report.json: was made from something else than the study "
+                                         "is now: target was 80.0 and is 70.0; run the study"):
+        results.load(layout)
+    done = run(layout)
+    assert done.returncode == 0, done.stderr
+    after = redone(before, changes(layout))
     assert {name for name in after if not name.startswith(("times/", "features/"))} == {
         "clips/optimized", "clips/constant", "clips/constant.control.json", "clips/originals",
-        "runs/optimized", "runs/constant", "runs/crosstest.csv"}
+        "runs/source", "runs/optimized", "runs/constant"}
     index = "features/efficientnet-lite0/source.csv"
-    assert changes(alone)[index] == before[index]
+    assert changes(layout)[index] == before[index]
+    results.load(layout)
+    for variant in ("source", "optimized", "constant"):
+        made = read_record(layout.run(variant, 1) / "result.json", RunResult)
+        assert made.origin.settings["epochs"] == 1 and made.classifiers["crnn"][0].last.epoch == 1
+
+
+@pytest.mark.slow
+def test_a_moved_study_has_nothing_to_do(finished_study, tmp_path):
+    layout = Layout(finished_study.study.rename(tmp_path / "moved"))
+    before = changes(layout)
+    assert run(layout).returncode == 0
+    assert changes(layout) == before
+
+
+STALE = {  # what was changed: the stages that do not match any more
+    "title: Other": set(),
+    "about: Other": set(),
+    "margin: 0.4": set(),
+    "primary: {classifier: crnn}": set(),
+    "finetuning.epochs: 3": {"finetune"},
+    "finetuning.learning_rate: 0.01": {"finetune"},
+    "finetuning.batch_size: 2": {"finetune"},
+    "classifiers: [linear]": {"finetune"},
+    "inputs: []": {"finetune-source"},
+    "protocol: {kind: cross-validation, folds: 3}": {"finetune"},
+    "network.decoder: [4]": {"pretrain", "finetune"},
+    "pretraining.epochs: 3": {"pretrain"},
+    "sampling.frames: 5": {"features", "pretrain", "finetune"},
+    "backbone.precision: fp32": {"features", "pretrain", "finetune"},
+    "variants.optimized: {target: 70}": {"encode-optimized", "encode-originals"},
+}
+
+
+@pytest.mark.parametrize("setting", STALE)
+def test_a_changed_setting_makes_stale_what_uses_it(finished_study, setting):
+    """Later stages that use another content follow when that has been made."""
+    layout = finished_study
+    path, value = setting.split(": ", 1)
+    text = yaml.safe_load(layout.settings.read_text())
+    *folders, name = path.split(".")
+    place = text
+    for folder in folders:
+        place = place[folder]
+    place[name] = yaml.safe_load(value)
+    layout.settings.write_text(yaml.safe_dump(text))
+    study = load_study(layout.study)
+    stale = pipeline.mark_done(layout, study, load_clips(layout, study))
+    every = set(pipeline.stage_names(layout, study, load_clips(layout, study)))
+    assert stale == {name for name in every if name.startswith(tuple(STALE[setting]))}
+    assert {path.name for path in layout.done("").iterdir()} == every - stale
+
+
+def test_weights_replaced_under_the_same_name_make_the_features_stale(finished_study):
+    layout = finished_study
+    study = load_study(layout.study)
+    weights = layout.study / "weights.pth"
+    shutil.copy(weights_file(study.backbone), weights)
+    change(layout, backbone={"weights": "weights.pth"})
+    study = load_study(layout.study)
+    clips = load_clips(layout, study)
+    assert pipeline.mark_done(layout, study, clips) == set()  # the content counts, not the name
+    weights.write_bytes(weights.read_bytes() + b"other")
+    weights_sha256.cache_clear()  # as in another process
+    assert pipeline.mark_done(layout, study, clips) == {
+        "features-source", "features-optimized", "features-constant"}
+
+
+def test_a_replaced_clip_is_noticed(finished_study):
+    study = load_study(finished_study.study)
+    clips = load_clips(finished_study, study)
+    first, second = [clip.id for clip in clips if clip.role == "target"][:2]
+    shutil.copy(finished_study.clip("optimized", first), finished_study.clip("optimized", second))
+    assert pipeline.mark_done(finished_study, study, clips) == {"encode-optimized"}
 
 
 @pytest.mark.xdist_group("alone")
 @pytest.mark.slow
 def test_a_notebook_never_trains_on_what_was_made_with_other_settings(alone):
+    change(alone, finetuning={"seeds": [1]})
     layout, study, clips = notebook.open_study(str(alone.study))
     index, pretrained = layout.feature_index(study.backbone.name, "source"), layout.pretrain / MODEL
     before = changes(alone)
@@ -282,9 +361,11 @@ def test_a_notebook_never_trains_on_what_was_made_with_other_settings(alone):
     keys, weights = index.read_bytes(), pretrained.read_bytes()
     change(alone, sampling={"frames": 5})
     layout, study, clips = notebook.open_study(str(alone.study))
+    with pytest.raises(StudyError, match="sampling.frames was 4 and is 5"):
+        finetune(layout, study, clips, "source", 1)
     notebook.prepare_run(layout, study, clips, "source", 1)
     assert index.read_bytes() != keys and pretrained.read_bytes() != weights
-    assert load_features(layout, study, "source", clips).values.shape[1] == 5
+    assert load_features(layout, study, clips, "source", clips).values.shape[1] == 5
 
 
 @pytest.mark.slow
@@ -292,11 +373,13 @@ def test_a_notebook_that_fails_stays_to_be_read_and_is_redone_alone(finished_stu
     """Its features are damaged: the run stops, and goes on once they are mended."""
     layout, folder = finished_study, finished_study.run("optimized", 1)
     index = layout.feature_index("efficientnet-lite0", "optimized")
-    good, stamp = index.read_text(), index.stat()
-    index.write_text(good.replace("\na-001,", "\na-001,0"))
-    os.utime(index, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    good = index.read_text()
+    key = good.split("a-001,")[1].split(",")[0]
+    damaged = layout.feature("efficientnet-lite0", key)
+    kept = damaged.read_bytes()
+    damaged.write_bytes(kept[:50])
     shutil.rmtree(folder)
-    done = run(layout, "--until", folder / "result.json")
+    done = run(layout, "--until", "finetune-optimized-1")
     failed = folder / "run.failed.ipynb"
     assert done.returncode == 2 and str(failed) in done.stderr
     assert "some features are missing or damaged" in done.stderr
@@ -304,10 +387,9 @@ def test_a_notebook_that_fails_stays_to_be_read_and_is_redone_alone(finished_stu
     assert any(output.output_type == "error" for cell in page.cells
                for output in cell.get("outputs", []))
     assert not (folder / "result.json").exists() and not list(folder.glob(".aside-*"))
-    index.write_text(good)
-    os.utime(index, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    damaged.write_bytes(kept)
     before = changes(layout)
-    assert run(layout, "--until", folder / "result.json").returncode == 0
+    assert run(layout, "--until", "finetune-optimized-1").returncode == 0
     assert redone(before, changes(layout)) - {"times/finetune"} == {"runs/optimized"}
     assert not failed.exists() and not differing(layout, finished)
 
@@ -326,21 +408,11 @@ def test_a_bad_clip_is_named_and_the_run_goes_on_once_it_is_mended(tiny_study, f
 
 
 @pytest.mark.slow
-def test_what_snakemake_itself_has_against_a_run_is_told(tiny_study):
-    done = run(tiny_study, "--until", "/some/path/nothing/makes")
-    assert done.returncode == 2
-    first, *_, last = done.stderr.splitlines()
-    assert first == "MissingRuleException:" and "/some/path/nothing/makes" in done.stderr
-    assert last.startswith(f"leanclips: {tiny_study.study}: the run stopped; see the message above")
-    assert len(done.stderr.splitlines()) <= 4
-
-
-@pytest.mark.slow
 def test_a_variant_s_name_may_begin_like_that_of_another_stage(tiny_study):
     settings = yaml.safe_load(tiny_study.settings.read_text())
     settings["variants"]["source-x"] = {"target": 70}
     tiny_study.settings.write_text(yaml.safe_dump(settings))
-    done = run(tiny_study, "--until", tiny_study.report("source-x"))
+    done = run(tiny_study, "--until", "encode-source-x")
     assert done.returncode == 0, done.stderr
     assert tiny_study.report("source-x").exists()
 

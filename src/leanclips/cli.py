@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from leanclips.errors import StudyError, of_system
+from leanclips.errors import StudyError, sentence
 from leanclips.layout import ROOT, Layout, check_variant, short_name
 
 app = typer.Typer(
@@ -25,8 +25,15 @@ def _open(study: Path):
     from leanclips.clips import load_clips
     from leanclips.study import load_study
 
-    layout = Layout(study)
-    return layout, load_study(study), load_clips(layout)
+    layout, settings = Layout(study), load_study(study)
+    return layout, settings, load_clips(layout, settings)
+
+
+def _needs_checkout(verb: str) -> None:
+    if not (ROOT / "Snakefile").is_file():
+        raise StudyError("needs the whole repository of leanclips (Snakefile, notebooks, book, "
+                         "data), and only the package is installed", verb,
+                         "clone the repository and run 'make study' there")
 
 
 def _jobs(jobs: int | None) -> int:
@@ -36,8 +43,8 @@ def _jobs(jobs: int | None) -> int:
 
 
 def _leaks(settings, clips) -> str:
-    """What is said beside the numbers of a study whose pretraining leaks recordings."""
-    from leanclips.leaks import pretraining_leaks
+    """A remark beside the numbers of a study whose pretraining leaks recordings."""
+    from leanclips.rounds import pretraining_leaks
 
     return " (the pretraining leaks recordings)" if pretraining_leaks(clips, settings) else ""
 
@@ -47,12 +54,13 @@ def run(study: StudyFolder,
         clips: Annotated[Path | None, typer.Option(help="Folder of the clips.")] = None,
         jobs: Jobs = None,
         until: Annotated[str | None, typer.Option(
-            help="Stop after this stage (render, crop, originals, pretrain or crosstest) or once "
-                 "this file is made.")] = None) -> None:
-    """Bring a whole study up to date, up to the book's pages.
+            help="Stop after this stage: render, crop, encode-VARIANT, features-VARIANT, pretrain "
+                 "or finetune-VARIANT-SEED.")] = None) -> None:
+    """Run all stages of a study that are missing or out of date, up to the book's pages.
 
     Example: leanclips run data/jhmdb --clips ../shared/clips/jhmdb
     """
+    _needs_checkout("run")
     from leanclips import pipeline
     from leanclips.study import load_study
 
@@ -63,12 +71,14 @@ def run(study: StudyFolder,
 
 
 @app.command()
-def new(folder: Annotated[Path, typer.Argument(help="The study's folder, to be made.")],
+def new(folder: Annotated[Path, typer.Argument(help="The folder of the new study.")],
         clips: Annotated[Path, typer.Option(help="A folder with one folder of clips per class.")],
         group_pattern: Annotated[str | None, typer.Option(
             help="Regular expression with (?P<group>…) that finds the recording in a file's "
-                 "name. Default: the name less a trailing number.")] = None,
-        heldout: Annotated[float, typer.Option(help="Share of clips held out.")] = 0.24,
+                 "name. Default: the name without a trailing number.")] = None,
+        heldout: Annotated[float | None, typer.Option(
+            help="Share of clips held out. Default: 0.24, or none if the folder has a study.yml "
+                 "with cross-validation.")] = None,
         pretrain: Annotated[list[str] | None, typer.Option(
             help="A class to pretrain on (repeat for more).")] = None) -> None:
     """Make a study of your own clips.
@@ -85,7 +95,7 @@ def new(folder: Annotated[Path, typer.Argument(help="The study's folder, to be m
 @app.command()
 def check(study: StudyFolder,
           clips: Annotated[Path | None, typer.Option(help="Folder of the clips.")] = None) -> None:
-    """Say in plain words what is wrong with a study's clips, before anything runs.
+    """Check a study's settings, its table and every clip, before anything runs.
 
     Example: leanclips check data/mine
     """
@@ -104,10 +114,11 @@ def fetch(dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Only '
               "data/jhmdb/clips"),
           url: Annotated[str | None, typer.Option(help="Another place to download from.")] = None
           ) -> None:
-    """Download a data set from its official site, resuming and checking every clip.
+    """Download a data set from its official site and check every clip. Resumes a download.
 
     Example: leanclips fetch jhmdb
     """
+    _needs_checkout("fetch")
     from leanclips.datasets import jhmdb
 
     if dataset != "jhmdb":
@@ -122,7 +133,7 @@ def render(study: StudyFolder, jobs: Jobs = None) -> None:
 
     Example: leanclips render data/demo
     """
-    from leanclips.datasets.rendering import render_all
+    from leanclips.datasets.synthetic import render_all
 
     layout, settings, clips = _open(study)
     render_all(layout, settings, clips, _jobs(jobs))
@@ -130,42 +141,37 @@ def render(study: StudyFolder, jobs: Jobs = None) -> None:
 
 @app.command()
 def crop(study: StudyFolder, jobs: Jobs = None) -> None:
-    """Cut the square region of every clip: the source variant.
+    """Crop every clip to its square region: the source variant.
 
     Example: leanclips crop data/demo
     """
-    from leanclips.compression.variants import make_source
+    from leanclips.compression.stages import make_variant
+    from leanclips.study import SOURCE
 
-    layout, settings, clips = _open(study)
-    make_source(layout, settings, clips, _jobs(jobs))
+    make_variant(*_open(study), SOURCE, _jobs(jobs))
 
 
 @app.command()
 def encode(study: StudyFolder,
            variant: Annotated[str, typer.Argument(help="A variant of study.yml, or 'originals'.")],
            jobs: Jobs = None) -> None:
-    """Re-encode the target and held-out clips as a variant says.
+    """Re-encode the target and held-out clips by the settings of a variant.
 
     Example: leanclips encode data/demo optimized
     """
-    from leanclips.compression.variants import make_originals, make_variant
+    from leanclips.compression.stages import make_variant
     from leanclips.study import ORIGINALS
 
     layout, settings, clips = _open(study)
-    if variant == ORIGINALS:
-        make_originals(layout, settings, clips, _jobs(jobs))
-    elif variant in settings.variants:
-        make_variant(layout, settings, clips, variant, _jobs(jobs))
-    else:
-        raise StudyError(f"there is no variant '{variant}' to encode", layout.settings,
-                         f"use one of {', '.join([*settings.variants, ORIGINALS])}")
+    check_variant(layout, (*settings.variants, ORIGINALS), variant)
+    make_variant(layout, settings, clips, variant, _jobs(jobs))
 
 
 @app.command()
 def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip or a folder.")],
              destination: Annotated[Path, typer.Argument(metavar="DST", help="A folder.")],
              target: Annotated[float | None, typer.Option(
-                 help="What the worst second of each clip has to hold. Default: 93 (vmaf), "
+                 help="Quality of the worst second of each clip, at least. Default: 93 (vmaf), "
                       "0.98 (ssim), 40 (xpsnr, dB).")] = None,
              metric: Annotated[str, typer.Option(help="vmaf (VMAF NEG), ssim or xpsnr.")] = "vmaf",
              codec: Annotated[str | None, typer.Option(
@@ -182,13 +188,12 @@ def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip 
     """Make any folder of clips as small as it gets at a quality target.
 
     Clips that would not gain, or would lose something, are kept, each with its reason; other
-    files are copied. DST/report.csv has a row for each. Stop it whenever you like: started
-    again, it goes on where it was.
+    files are copied. DST/report.csv has a row for each file. A stopped run can be started again
+    and continues where it was.
 
     Example: leanclips optimize ~/videos ~/videos-small --target 93
     """
-    from leanclips.analysis.formats import several
-    from leanclips.compression.codec import CODECS
+    from leanclips.compression.ffmpeg import CODECS
     from leanclips.compression.quality import METRICS, Goal
     from leanclips.compression.tree import optimize_tree
 
@@ -201,32 +206,33 @@ def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip 
                          f"use a value above 0, at most {METRICS[metric].largest:g}")
     network = None
     if drift or max_drift is not None:
-        from leanclips.recognition.drift import FeatureDrift
-        from leanclips.recognition.precision import note_slow_precision
-
-        note_slow_precision()
-        network = FeatureDrift()
+        try:
+            from leanclips.training.features import feature_drift
+        except ImportError as error:
+            raise StudyError(f"needs {error.name}", "--drift",
+                             "pip install 'leanclips[study]'") from None
+        network = feature_drift()
     done = optimize_tree(source, destination, Goal(target, metric, display_height, max_drift),
                          _jobs(jobs), codec, network)
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(done.reasons.items()))
-    saved = done.bytes_in - done.bytes_out
-    print(f"{several(done.files, 'file')} ({reasons}): {done.bytes_in / 1e6:.1f} MB to "
-          f"{done.bytes_out / 1e6:.1f} MB, {saved / max(done.bytes_in, 1):.1%} saved.\n"
-          f"The report: {done.report}")
+    files, saved = f"{done.files} file{'s' * (done.files != 1)}", done.bytes_in - done.bytes_out
+    print(f"{files} ({reasons}): {done.bytes_in / 1e6:.1f} MB to {done.bytes_out / 1e6:.1f} MB, "
+          f"{saved / max(done.bytes_in, 1):.1%} saved.\nThe report: {done.report}")
     if done.left_out:
-        print(f"Left out: {several(len(done.left_out), 'link or special file')}, the first of them "
-              f"{done.left_out[0]}", file=sys.stderr)
+        several = "s" * (len(done.left_out) > 1)
+        print(f"Left out: {len(done.left_out)} link{several} or special file{several}, the first "
+              f"of them {done.left_out[0]}", file=sys.stderr)
 
 
 @app.command()
 def features(study: StudyFolder,
              variant: Annotated[str, typer.Argument(help="'source' or a variant.")],
              jobs: Jobs = None) -> None:
-    """Put a variant's clips through the frozen backbone.
+    """Compute the features of a variant's clips with the frozen backbone.
 
     Example: leanclips features data/demo source
     """
-    from leanclips.recognition.features import make_features
+    from leanclips.training.features import make_features
 
     layout, settings, clips = _open(study)
     check_variant(layout, settings.all_variants, variant)
@@ -239,12 +245,16 @@ def pretrain(study: StudyFolder) -> None:
 
     Example: leanclips pretrain data/demo
     """
-    from leanclips.recognition.runs import pretrain as train
+    from leanclips.training.origins import stages
+    from leanclips.training.pretrain import pretrain as train
 
     layout, settings, clips = _open(study)
+    if any(stage.name == "pretrain" and stage.is_current
+           for stage in stages(layout, settings, clips)):
+        return print("pretraining: up to date")
     done = train(layout, settings, clips)
     if done is not None:
-        score = done.result.classifiers["crnn"].last
+        score = done.result.classifiers["crnn"][0].last
         print(f"pretraining: {score.validation_accuracy:.1%} of the validation clips right"
               f"{_leaks(settings, clips)}")
 
@@ -253,70 +263,41 @@ def pretrain(study: StudyFolder) -> None:
 def finetune(study: StudyFolder,
              variant: Annotated[str, typer.Option(help="'source' or a variant.")],
              seed: Annotated[int, typer.Option(min=0)]) -> None:
-    """Execute notebooks/finetune.ipynb for one variant and seed.
+    """Execute notebooks/finetune.ipynb for one variant and seed, unless its run is up to date.
 
     Example: leanclips finetune data/demo --variant optimized --seed 3
     """
+    _needs_checkout("finetune")
     from leanclips import notebook
-    from leanclips.records import read_result
+    from leanclips.training.finetune import own_accuracies
+    from leanclips.training.origins import run_stage
 
     layout, settings, clips = _open(study)
     check_variant(layout, settings.all_variants, variant)
-    folder = layout.run(variant, seed).resolve()
+    what, folder = f"finetune {variant}, seed {seed}", layout.run(variant, seed).resolve()
+    if run_stage(layout, settings, clips, variant, seed).is_current:
+        return print(f"{what}: up to date")
     notebook.execute(ROOT / "notebooks" / "finetune.ipynb", folder / "run.ipynb",
                      {"study": short_name(layout), "variant": variant, "seed": seed})
-    scores = read_result(folder / "result.json").classifiers
-    shown = ", ".join(f"{name} {result.last.validation_accuracy:.1%}"
-                      for name, result in scores.items())
-    print(f"finetune {variant}, seed {seed}: validation {shown}{_leaks(settings, clips)}",
-          flush=True)
-
-
-@app.command()
-def views(study: StudyFolder, seed: Annotated[int, typer.Option(min=0)]) -> None:
-    """Train and test on something else than the frames in order: is time needed?
-
-    shuffled: each clip's frames in a random order; middle: the middle frame alone; mean: the
-    mean over frames. Source clips, paired with the source run of the same seed.
-
-    Example: leanclips views data/demo --seed 3
-    """
-    from leanclips.recognition.views import train_on_views
-
-    layout, settings, clips = _open(study)
-    table = train_on_views(layout, settings, clips, seed)
-    crnn = table[(table["epoch"] == "last") & (table["classifier"] == "crnn")]
-    right = (crnn["label"] == crnn["predicted"]).groupby(crnn["view"], sort=False).mean()
-    shown = ", ".join(f"{view} {share:.1%}" for view, share in right.items())
-    print(f"views, seed {seed}: held-out crnn {shown}{_leaks(settings, clips)}", flush=True)
-
-
-@app.command()
-def crosstest(study: StudyFolder, jobs: Jobs = None) -> None:
-    """Test every trained classifier on every variant's held-out clips.
-
-    Example: leanclips crosstest data/demo
-    """
-    from leanclips.recognition.crosstest import crosstest as test
-
-    test(*_open(study), _jobs(jobs))
+    shown = ", ".join(f"{name} {share:.1%}" for name, share in own_accuracies(folder).items())
+    print(f"{what}: {shown} of the test clips right{_leaks(settings, clips)}", flush=True)
 
 
 Shown = Annotated[Path | None, typer.Argument(
     metavar="[STUDY]", help="Your own study, shown beside the published one. Default: the "
-                               "one shown last.")]
+                            "study shown last.")]
 
 
 @app.command()
 def results(study: Shown = None) -> None:
-    """Write the book's pages: figures, tables and every number, from the run records.
+    """Write the book's pages, with all figures, tables and numbers, from the run records.
 
     Example: leanclips results data/demo
     """
-    from leanclips import bookmaking
+    _needs_checkout("results")
+    from leanclips.report.book import write_pages
 
-    bookmaking.write_pages(study)
-    print(f"The pages: {bookmaking.GENERATED}")
+    print(f"The pages: {write_pages(study)}")
 
 
 @app.command()
@@ -325,9 +306,10 @@ def book(study: Shown = None) -> None:
 
     Example: leanclips book data/demo
     """
-    from leanclips import bookmaking
+    _needs_checkout("book")
+    from leanclips.report.book import make_book
 
-    page, headlines = bookmaking.make_book(study)
+    page, headlines = make_book(study)
     for headline in headlines:
         print(f"\n{headline}")
     print(f"\nThe book: {page}")
@@ -339,28 +321,28 @@ def publish(study: StudyFolder) -> None:
 
     Example: leanclips publish data/jhmdb
     """
-    from leanclips.publish import publish as copy
+    _needs_checkout("publish")
+    from leanclips.report.book import publish as copy
 
     copied = copy(Layout(study))
     print(f"{copied} files are in {Layout(study).published}.")
 
 
 def main() -> None:
-    """Entry point: a StudyError is one sentence and exit status 2."""
+    """Entry point: what a person can solve is one sentence, with exit status 2."""
     warnings.filterwarnings("ignore", module="papermill|jupyter_client|traitlets|zmq")
     logging.getLogger("papermill").setLevel(logging.ERROR)
     try:
         app()
-    except StudyError as error:
-        print(f"leanclips: {error}", file=sys.stderr)
+    except (StudyError, OSError, ImportError) as error:
+        if isinstance(error, ImportError) and (error.name or "").startswith("leanclips"):
+            raise
+        print(f"leanclips: {sentence(error)}", file=sys.stderr)
         sys.exit(2)
     except SystemExit as end:
-        if end.code == 130:  # how Typer ends on Ctrl-C
+        if end.code == 130:  # Typer's exit status after Ctrl-C
             print("leanclips: stopped; what is finished is kept.", file=sys.stderr)
         raise
-    except OSError as error:
-        print(f"leanclips: {of_system(error)}", file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,14 @@ from tempfile import TemporaryDirectory
 
 from jupyter_client.manager import AsyncKernelManager
 
-from leanclips.clips import Clip, load_clips, pretraining_clips
+from leanclips.clips import Clip, load_clips
 from leanclips.errors import StudyError
 from leanclips.files import written_aside
 from leanclips.layout import ROOT, Layout, check_variant
 from leanclips.pipeline import is_stage_of, run
 from leanclips.study import ORIGINALS, Study, load_study
+from leanclips.training.origins import encode_stage
+from leanclips.training.pretrain import has_pretraining
 from leanclips.workers import kill_children
 
 
@@ -25,7 +27,8 @@ def open_study(study: str) -> tuple[Layout, Study, list[Clip]]:
     folder = Path(study)
     if not folder.is_dir() and (ROOT / study).is_dir():
         folder = ROOT / study
-    return Layout(folder.resolve()), load_study(folder), load_clips(Layout(folder))
+    layout, settings = Layout(folder.resolve()), load_study(folder)
+    return layout, settings, load_clips(layout, settings)
 
 
 def check_parameters(cells: list[str], *known: str) -> None:
@@ -47,48 +50,44 @@ def _check_known(names: Iterator[str] | list[str], known: tuple[str, ...]) -> No
                              f"use {', '.join(known)}")
 
 
-def prepare(layout: Layout, *files: Path) -> None:
-    """Bring `files` up to date by the study's stages, after any other run of it.
+def prepare(layout: Layout, *names: str) -> None:
+    """Bring these stages up to date, after any other run of the study.
 
-    A run's own stages find them so: the run holds the lock, and has made what they start from.
+    Within a run there is nothing to do: it holds the lock, and has made what its stages need.
     """
     if not is_stage_of(layout):
-        run(layout, targets=[str(file.absolute()) for file in files], wait=True)
+        run(layout, targets=names, wait=True)
 
 
 def prepare_run(layout: Layout, study: Study, clips: list[Clip], variant: str,
                 seed: int) -> None:
-    """Make what a fine-tuning of `variant` needs: its features and the pretrained network."""
+    """Make what a run needs: the features of all variants, for it is tested on all, and the
+    pretrained network.
+    """
     check_variant(layout, study.all_variants, variant)
     if not isinstance(seed, int) or seed < 0:
         raise StudyError(f"'{seed}' is no seed", "notebook", "use a whole number from 0 on")
-    needed = [layout.feature_index(study.backbone.name, variant)]
-    if pretraining_clips(clips):
-        needed.append(layout.pretrain / "result.json")
-    prepare(layout, *needed)
+    pretrained = ["pretrain"] if has_pretraining(study, clips) else []
+    prepare(layout, *(f"features-{name}" for name in study.all_variants), *pretrained)
 
 
 def prepare_originals(layout: Layout, study: Study) -> None:
     """Make the clips as they come: a synthetic study renders them, others have them."""
     if study.synthetic is not None:
-        prepare(layout, layout.rendered / "rendered.txt")
+        prepare(layout, "render")
 
 
 def prepare_encodes(layout: Layout, study: Study, variant: str) -> None:
     """Make every variant's clips, of which `variant` is one."""
     check_variant(layout, tuple(study.variants), variant)
-    prepare(layout, *(layout.report(name) for name in (*study.all_variants, ORIGINALS)))
+    prepare(layout, *(encode_stage(name) for name in (*study.all_variants, ORIGINALS)))
 
 
 def prepare_results(layout: Layout, study: Study) -> Layout:
     """Make all run records; where nothing was run yet but records are published, take those."""
     if layout.published.is_dir() and not layout.work.is_dir():
         return replace(layout, records_name=layout.published.name)
-    runs = (layout.run(variant, seed) / "result.json"
-            for variant in study.all_variants for seed in study.finetuning.seeds)
-    views = () if study.finetuning.finetune_backbone else (
-        layout.views(seed) for seed in study.finetuning.seeds)
-    prepare(layout, *runs, *views, layout.crosstest, layout.report(ORIGINALS))
+    prepare(layout)
     return layout
 
 

@@ -1,8 +1,12 @@
-"""Runs the Snakefile: which stage runs when is Snakemake's business, how is the stages'."""
+"""Runs the Snakefile: which stage runs when is Snakemake's business, how is the stages'.
+
+Keys decide what is up to date (training/origins.py). A run begins by marking the stages whose
+records match (layout.done); Snakemake runs the others, in the order of their marks.
+"""
 
 import json
 import os
-import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,15 +14,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from leanclips.clips import load_clips
+from leanclips.clips import Clip, load_clips
+from leanclips.datasets.synthetic import is_rendered
 from leanclips.errors import StudyError
 from leanclips.files import only_one, write_text
 from leanclips.layout import ROOT, Layout
-from leanclips.study import load_study
+from leanclips.study import Study, load_study
+from leanclips.training.machine import description
+from leanclips.training.origins import stages
 from leanclips.workers import cores, kill_children
 
+LONG_AGO = 10 ** 9  # seconds: before anything that a stage of this run marks
 RUN_OF = "LEANCLIPS_RUN_OF"  # the study, in a stage's environment
-STAGES = ("render", "crop", "originals", "pretrain", "crosstest")  # the rules without wildcards
 
 
 def remember_clips(layout: Layout, clips: Path | None) -> None:
@@ -30,58 +37,68 @@ def remember_clips(layout: Layout, clips: Path | None) -> None:
     write_text(layout.clips_root_note, f"{clips.resolve()}\n")
 
 
+def stage_names(layout: Layout, study: Study, clips: Sequence[Clip]) -> list[str]:
+    """The stages of the study, in order."""
+    rendered = ["render"] if study.synthetic is not None else []
+    return [*rendered, *(stage.name for stage in stages(layout, study, clips))]
+
+
 def run(layout: Layout, jobs: int | None = None, targets: Sequence[str] = (),
         wait: bool = False) -> None:
-    """Bring the study up to date: do what is missing or out of date, up to `targets`.
+    """Bring the study up to date: do what is missing or does not match, up to `targets`.
 
-    `targets` are names of STAGES or files; the default is everything up to the book's pages.
-    Raises StudyError when a stage fails (the stage has said why by then), and where another run
-    of the study is under way, unless it is to `wait` for it.
+    `targets` are names of stages (stage_names); the default is all of them. Raises StudyError when
+    a stage fails (the stage has said why by then), and where another run of the study is under way,
+    unless it is to `wait` for it.
     """
-    load_study(layout.study)
-    load_clips(layout)
+    study = load_study(layout.study)
+    clips = load_clips(layout, study)
     if {"{", "}"} & set(str(layout.study.resolve())):
         raise StudyError("the path holds a brace, which marks a wildcard for Snakemake",
                          layout.study.resolve(), "move the study to a folder without one")
+    names = stage_names(layout, study, clips)
     for target in targets:
-        if target not in STAGES and os.sep not in target:
+        if target not in names:
             raise StudyError(f"there is no stage '{target}'", "--until",
-                             f"use {', '.join(STAGES)}, or the path of a file that a stage makes")
+                             f"use one of {', '.join(names)}")
     with only_one(layout.work / "run.lock", layout.study, wait):
         _note_machine(layout)
+        left = mark_done(layout, study, clips)
+        last = max(names.index(name) for name in targets or names)
+        if left.isdisjoint(names[:last + 1]):
+            return
+        wanted = [str(layout.done(name).absolute()) for name in targets or names]
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
                    "--directory", str(layout.work), "--cores", str(jobs or cores()),
-                   "--nolock", "--rerun-incomplete", "--keep-incomplete"]
-        environment = _environment(layout)
+                   "--rerun-triggers", "mtime", "--nolock", "--rerun-incomplete",
+                   "--keep-incomplete", "--quiet", "all", "--", *wanted]
         with _children_end_too():
-            code = subprocess.run([*command, "--quiet", "all", "--", *targets],
-                                  env=environment).returncode
-        if code < 0 or code == 130:
-            raise KeyboardInterrupt
-        if code:
-            _tell_what_cannot_be_planned([*command, "--dry-run"], targets, environment)
+            code = subprocess.run(command, env=_environment(layout)).returncode
+    if code < 0 or code == 130:
+        raise KeyboardInterrupt
     if code:
         raise StudyError("the run stopped", layout.study,
                          "see the message above; what is finished is kept, so start it again "
                          "when that is mended")
 
 
-def _tell_what_cannot_be_planned(command: list[str], targets: Sequence[str],
-                                 environment: dict[str, str]) -> None:
-    """Snakemake's own errors (a file that no stage makes, say), which a quiet run keeps to itself.
-
-    A dry run meets them again, and no stage that failed: that one has said why itself.
-    """
-    dry = subprocess.run([*command, "--quiet", "host", "progress", "reason", "rules",
-                          "--", *targets], env=environment, stdout=subprocess.PIPE,
-                         stderr=subprocess.STDOUT, text=True)
-    if dry.returncode:
-        print(dry.stdout.split("Building DAG of jobs...\n")[-1].strip(), file=sys.stderr)
+def mark_done(layout: Layout, study: Study, clips: Sequence[Clip]) -> set[str]:
+    """Mark the stages that are up to date, in their order; the names of the others."""
+    shutil.rmtree(layout.done(""), ignore_errors=True)
+    layout.done("").mkdir(parents=True)
+    current = {stage.name: stage.is_current for stage in stages(layout, study, clips)}
+    if study.synthetic is not None:
+        current = {"render": is_rendered(layout, study, clips)} | current
+    for place, (name, done) in enumerate(current.items()):
+        if done:
+            layout.done(name).touch()
+            os.utime(layout.done(name), (LONG_AGO + place,) * 2)  # in the order of the stages
+    return {name for name, done in current.items() if not done}
 
 
 @contextmanager
 def _children_end_too() -> Iterator[None]:
-    """Whoever ends this process (SIGTERM) means the stages that Snakemake started as well."""
+    """End the stages that Snakemake started, too, where this process is ended (SIGTERM)."""
     def end(*_: object) -> None:
         kill_children()
         sys.exit(128 + signal.SIGTERM)
@@ -99,8 +116,7 @@ def is_stage_of(layout: Layout) -> bool:
 
 
 def _environment(layout: Layout) -> dict[str, str]:
-    """Children know whose stages they are, and find this environment's programs, whether or not
-    it is activated.
+    """For the stages: whose they are, and where this environment's programs are, activated or not.
     """
     programs = str(Path(sys.executable).parent)
     return os.environ | {"PATH": programs + os.pathsep + os.environ.get("PATH", ""),
@@ -110,17 +126,4 @@ def _environment(layout: Layout) -> dict[str, str]:
 def _note_machine(layout: Layout) -> None:
     path = layout.work / "machine.json"
     if not path.is_file():
-        write_text(path, json.dumps(machine(), indent=2) + "\n")
-
-
-def machine() -> dict[str, object]:
-    """What a reader has to know of this computer to make sense of its times."""
-    return {"cores": cores(), "cpu": _cpu_name(), "system": platform.system()}
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+        write_text(path, json.dumps(description(), indent=2) + "\n")
