@@ -6,6 +6,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import cv2
 import imageio_ffmpeg
 import pytest
 from filelock import FileLock
@@ -13,6 +14,8 @@ from hypothesis import settings
 
 from leanclips.layout import Layout
 
+# OpenCV's pool of threads does not survive a fork, and PyTorch's loaders fork.
+cv2.setNumThreads(1)
 # A busy machine is no failure.
 settings.register_profile("leanclips", deadline=None)
 settings.load_profile("leanclips")
