@@ -11,6 +11,7 @@ from leanclips.report.display import (Canvas, Figure, Table, Theme, colours, leg
                                       markers, panels)
 from leanclips.report.formats import DASH, fill, told
 
+
 class Shown(NamedTuple):
     """How a CSV is shown: templates (formats.fill), the caption's of its first row."""
 

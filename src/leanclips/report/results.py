@@ -16,7 +16,7 @@ from leanclips.records import (EPOCHS, HISTORY, IN_ORDER, LAST, PREDICTIONS, REP
                                SEEN_BY, RunResult, StageRecord, read_csv, read_record)
 from leanclips.report.formats import several
 from leanclips.study import CRNN, ORIGINALS, SOURCE, Holdout, Study, load_study
-from leanclips.training import origins
+from leanclips.training import finetune, origins
 
 # What answers are filed under: classifier, trained on, tested on, epoch, input.
 Place = tuple[str, str, str, str, str]
@@ -163,13 +163,12 @@ def records_of(layout: Layout, study: Study) -> list[Path]:
 
 def _places(study: Study, variant: str) -> Iterator[Place]:
     """What a run of this variant has answered."""
-    inputs = () if study.finetuning.finetune_backbone or variant != SOURCE else study.inputs
     for classifier in study.classifiers:
         picked = classifier == CRNN and isinstance(study.protocol, Holdout)
         for epoch in EPOCHS if picked else (LAST,):
             for tested in study.all_variants:
                 yield classifier, variant, tested, epoch, IN_ORDER
-            for seen in inputs:
+            for seen in finetune.inputs(study, variant):
                 if classifier in SEEN_BY[seen]:
                     yield classifier, SOURCE, SOURCE, epoch, seen
 
