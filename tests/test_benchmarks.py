@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from leanclips.report import benchmarks
 
 FOLDER = Path(__file__).parent / "benchmarks"
+BOOK = Path(__file__).parents[1] / "book"
 
 
 def load(name):
@@ -161,7 +162,7 @@ def test_the_storage_benchmark_writes_what_the_book_shows(tmp_path, variants):
     assert ((table["min"] <= table["seconds"]) & (table["seconds"] <= table["max"])).all()
     assert list(pd.read_csv(tmp_path / "steps.csv")["of"]) == ["source", "optimized",
                                                                "efficientnet-lite2"]
-    assert all(benchmarks.table(name, pd.read_csv(tmp_path / f"{name}.csv")).rows
+    assert all(benchmarks.table(BOOK, name, pd.read_csv(tmp_path / f"{name}.csv")).rows
                for name in ("storage", "steps"))
 
 
@@ -177,7 +178,7 @@ def test_sources_without_gain_are_counted_apart(tmp_path, ffmpeg):
     counts = table[["clips", "no_gain", "known_after_one", "given_up"]]
     assert (counts.loc["all"] == counts.drop("all").sum()).all()
     assert (table["encodes"].dropna() <= table["encodes_to_the_end"].dropna()).all()
-    assert len(benchmarks.table("no_gain", table.reset_index()).rows) == 6
+    assert len(benchmarks.table(BOOK, "no_gain", table.reset_index()).rows) == 6
 
 
 def test_the_memory_of_a_long_file_is_that_of_all_its_processes():

@@ -87,13 +87,9 @@ class Origin(Record):
         return ""
 
 
-def _flat(settings: Mapping[str, JsonValue], prefix: str = "") -> dict[str, JsonValue]:
+def _flat(settings: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """Nested settings by their dotted names."""
-    flat = {}
-    for name, value in settings.items():
-        nested = _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {}
-        flat |= nested or {f"{prefix}{name}": value}
-    return flat
+    return pd.json_normalize(settings, sep=".").to_dict("records")[0]
 
 
 def _named(inputs: Mapping[str, str]) -> dict[str, str]:

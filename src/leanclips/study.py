@@ -124,10 +124,6 @@ class Holdout(Strict):
 
 Protocol = Annotated[CrossValidation | Holdout, Field(discriminator="kind")]
 PROTOCOLS = {"cross-validation": CrossValidation, "holdout": Holdout}
-# Settings of the first version that have another name now.
-RENAMED = {(stage, old): new for stage in ("pretraining", "finetuning")
-           for old, new in (("batch", "batch_size"), ("rate", "learning_rate"))} | {
-               ("finetuning", "validation"): "protocol.validation"}
 
 
 class Network(Strict):
@@ -342,8 +338,7 @@ def _first_problem(error: ValidationError) -> str:
         place = (place[0], *place[2:])
     where = ".".join(str(part) for part in place)
     if first["type"] == "extra_forbidden":
-        near = [RENAMED[place]] if place in RENAMED else get_close_matches(
-            str(place[-1]), _names(first["loc"][:-1]), 1)
+        near = get_close_matches(str(place[-1]), _names(first["loc"][:-1]), 1)
         return f"{where}: there is no such setting" + "".join(f" (is it '{n}'?)" for n in near)
     if first["type"] == "missing":
         return f"{where}: is missing"

@@ -116,18 +116,32 @@ def progress(items: Iterable[T], total: int, what: str, unit: str = "clips",
              note: Callable[[T], str] | None = None) -> Iterator[T]:
     """Yield `items`, showing how many of `total` are done, the rate and the time left.
 
-    `note` gives the text to show beside that for each item.
+    A terminal and a notebook get a bar, which goes from the notebook when the work is done; a log
+    file gets lines. `note` gives the text to show beside that for each item.
     """
-    if _in_notebook():
-        yield from _in_cell(items, total, what, unit)
-    elif sys.stderr.isatty():
+    cell = _in_notebook()
+    if sys.stderr.isatty() and not cell:
         with tqdm(items, total=total, desc=what, unit=f" {unit}") as bar:
             for item in bar:
                 yield item
                 if note:
                     bar.set_postfix_str(note(item))
-    else:
-        yield from _lines(items, total, what, unit, note)
+        return
+    start = time.monotonic()
+    last = 0.0 if cell else start  # a bar begins with the first item
+    for done, item in enumerate(items, 1):
+        yield item
+        noted, now = f", {note(item)}" if note else "", time.monotonic()
+        if done == total or now - last >= (SECONDS_BETWEEN_BARS if cell else SECONDS_BETWEEN_LINES):
+            last, rate = now, done / max(now - start, 1e-9)
+            if cell:
+                _show_in_cell(tqdm.format_meter(done, total, now - start, 80, what,
+                                                unit=f" {unit}"))
+            else:
+                print(f"{what}: {done}/{total} {unit}, {rate:.1f}/s, {(total - done) / rate:.0f} "
+                      f"s left{noted}", file=sys.stderr, flush=True)
+    if cell:
+        _show_in_cell("")
 
 
 def _in_notebook() -> bool:
@@ -139,35 +153,10 @@ def _in_notebook() -> bool:
     return get_ipython() is not None
 
 
-def _in_cell(items: Iterable[T], total: int, what: str, unit: str) -> Iterator[T]:
-    """A bar below the cell, removed when the work is done.
-
-    It is plain text because tqdm's notebook bar is a widget, which the HTML book cannot show.
-    """
+def _show_in_cell(text: str) -> None:
+    """In place of what the cell showed. tqdm's own bar is a widget, which no HTML page can show."""
     from IPython.display import clear_output
 
-    start, last = time.monotonic(), 0.0
-    for done, item in enumerate(items, 1):
-        yield item
-        now = time.monotonic()
-        if now - last >= SECONDS_BETWEEN_BARS:
-            last = now
-            clear_output(wait=True)
-            print(tqdm.format_meter(done, total, now - start, ncols=80, prefix=what,
-                                    unit=f" {unit}"), flush=True)
-    clear_output()
-
-
-def _lines(items: Iterable[T], total: int, what: str, unit: str,
-           note: Callable[[T], str] | None) -> Iterator[T]:
-    start = last = time.monotonic()
-    for done, item in enumerate(items, 1):
-        yield item
-        noted = f", {note(item)}" if note else ""
-        now = time.monotonic()
-        if done == total or now - last >= SECONDS_BETWEEN_LINES:
-            last = now
-            rate = done / max(now - start, 1e-9)
-            left = (total - done) / rate
-            print(f"{what}: {done}/{total} {unit}, {rate:.1f}/s, {left:.0f} s left{noted}",
-                  file=sys.stderr, flush=True)
+    clear_output(wait=bool(text))
+    if text:
+        print(text, flush=True)

@@ -184,7 +184,7 @@ class Pages:
     """The templates and what they may quote; a value that is missing is an error."""
 
     def __init__(self, book: Path, views: Sequence[view.View]):
-        self.measured = benchmarks.read(book.parent / "tests" / "benchmarks")
+        self.measured = benchmarks.read(book)
         self.epochs = benchmarks.epochs(self.measured["storage"].data)
         self.environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(book), undefined=jinja2.StrictUndefined,
