@@ -173,15 +173,50 @@ def once(tmp_path_factory, worker_id: str):
     return folder_made
 
 
+def train_all(layout: Layout) -> None:
+    """Every run of the study, made in this process: without Snakemake, its notebooks empty."""
+    from leanclips.clips import load_clips
+    from leanclips.study import load_study
+    from leanclips.training.finetune import finetune
+
+    study = load_study(layout.study)
+    for variant in study.all_variants:
+        for seed in study.finetuning.seeds:
+            finetune(layout, study, load_clips(layout, study), variant, seed)
+            (layout.run(variant, seed) / "run.ipynb").write_text("{}")
+
+
+@pytest.fixture(scope="session", name="train_all")
+def train_all_fixture():
+    """The function `train_all` above, for all tests."""
+    return train_all
+
+
 @pytest.fixture(scope="session")
 def finished(once) -> Path:
-    """The folder of a tiny study that has run to its end, made once for all workers."""
-    def run_all_of_it(folder: Path) -> None:
+    """The folder of a tiny study with all that its stages leave, made once for all workers, clip by
+    clip. The runs of tests/test_pipeline.py, by Snakemake with two workers, end in the same.
+    """
+    def make_all_of_it(folder: Path) -> None:
+        from leanclips.clips import load_clips
+        from leanclips.compression.stages import make_variant
         from leanclips.pipeline import run
+        from leanclips.study import ORIGINALS, load_study
+        from leanclips.training.features import make_features
+        from leanclips.training.pretrain import pretrain
 
-        run(new_tiny_study(folder), jobs=2)
+        layout = new_tiny_study(folder)
+        study = load_study(layout.study)
+        clips = load_clips(layout, study)
+        for variant in (*study.all_variants, ORIGINALS):
+            make_variant(layout, study, clips, variant, jobs=1)
+        for variant in study.all_variants:
+            make_features(layout, study, clips, variant, jobs=1)
+        pretrain(layout, study, clips)
+        train_all(layout)
+        run(layout)  # all is up to date: this marks it
 
-    return once("finished", run_all_of_it) / "tiny"
+    return once("finished", make_all_of_it) / "tiny"
 
 
 @pytest.fixture

@@ -211,7 +211,7 @@ def test_of_two_runs_at_once_the_second_gives_way(tiny_study):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory, finished):
-    """A study run to its end with one worker; tests change it and bring it up to date.
+    """A study run to its end by two workers; tests change it and bring it up to date.
 
     They are one group (pytest's --dist loadgroup), so that one process of tests makes it.
     """
@@ -221,7 +221,7 @@ def alone(tmp_path_factory, finished):
         shutil.copy(finished / name, study)
     layout = Layout(study)
     clips = Layout(finished).clips_root_note.read_text().strip()
-    done = run(layout, "--jobs", 1, "--clips", clips)
+    done = run(layout, "--jobs", 2, "--clips", clips)
     assert done.returncode == 0, done.stderr
     return layout
 

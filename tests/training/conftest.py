@@ -7,12 +7,8 @@ import pytest
 import torch
 
 from leanclips.clips import load_clips
-from leanclips.compression.stages import make_variant
 from leanclips.layout import Layout
-from leanclips.study import ORIGINALS, load_study
-from leanclips.training.features import make_features
-from leanclips.training.finetune import finetune
-from leanclips.training.pretrain import pretrain
+from leanclips.study import load_study
 
 CROSS_VALIDATION = "protocol: {kind: cross-validation, folds: 3}"
 
@@ -23,15 +19,6 @@ def opened(layout: Layout) -> tuple:
     return layout, study, load_clips(layout, study)
 
 
-def train_all(layout: Layout) -> None:
-    """Every run of the study."""
-    _, study, clips = opened(layout)
-    for variant in study.all_variants:
-        for seed in study.finetuning.seeds:
-            finetune(layout, study, clips, variant, seed)
-            (layout.run(variant, seed) / "run.ipynb").write_text("{}")
-
-
 @pytest.fixture(autouse=True)
 def one_thread():
     """Whatever a stage sets: more threads fight on a busy machine."""
@@ -39,22 +26,7 @@ def one_thread():
 
 
 @pytest.fixture(scope="session")
-def finished(once, new_tiny_study) -> Path:
-    """The folder of a tiny study (holdout) with all that its stages leave."""
-    def make_all_of_it(folder: Path) -> None:
-        layout, study, clips = opened(new_tiny_study(folder))
-        for variant in (*study.all_variants, ORIGINALS):
-            make_variant(layout, study, clips, variant, jobs=1)
-        for variant in study.all_variants:
-            make_features(layout, study, clips, variant, jobs=1)
-        pretrain(layout, study, clips)
-        train_all(layout)
-
-    return once("trained", make_all_of_it) / "tiny"
-
-
-@pytest.fixture(scope="session")
-def finished_in_folds(once, finished) -> Path:
+def finished_in_folds(once, finished, train_all) -> Path:
     """The same study under cross-validation."""
     def make_runs(folder: Path) -> None:
         layout = Layout(folder / "tiny")
