@@ -13,7 +13,6 @@ import zlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from urllib.error import HTTPError
@@ -176,7 +175,7 @@ def download(url: str, path: Path) -> None:
             have = 0
         size = int(response.headers.get("Content-Length") or 0)
         _need_space(path.parent, size)
-        chunks = iter(partial(response.read, MEBIBYTE), b"")
+        chunks = iter(lambda: response.read(MEBIBYTE), b"")
         if size:
             chunks = progress(chunks, -(-size // MEBIBYTE), f"downloading {path.name}", "MiB")
         try:
