@@ -111,17 +111,36 @@ def test_a_recording_is_held_out_for_all_its_classes(tmp_path, make_clip):
 
 @given(st.dictionaries(st.tuples(st.sampled_from("ab"), st.integers(0, 9)), st.integers(1, 9),
                        min_size=6))
-def test_each_class_keeps_two_recordings_and_the_largest(sizes):
+def test_each_class_keeps_two_recordings_whatever_the_order_of_rows(sizes):
     names = {label: [n for of, n in sizes if of == label] for label in "ab"}
     assume(min(map(len, names.values())) > 2)
     scanned = [Clip(f"{label}-{n}-{k}", f"{label}/{n}-{k}.mp4", label, f"{label}/{n}", Role.TARGET)
                for (label, n), size in sizes.items() for k in range(size)]
     table = hold_out(scanned, Path(), 0.24, set())
+    assert set(hold_out(scanned[::-1], Path(), 0.24, set())) == set(table)
     for label in "ab":
         kept = Counter(clip.group for clip in of_role(table, Role.TARGET) if clip.label == label)
         out = {clip.group for clip in of_role(table, Role.HELDOUT) if clip.label == label}
         assert len(kept) > 1 and out and not out & kept.keys()
-        assert max(kept.values()) == max(sizes[label, n] for n in names[label])
+
+
+def test_a_class_of_one_large_and_two_small_recordings_keeps_two_of_them():
+    scanned = [Clip(f"{label}-{group}-{k}", f"{label}/{group}-{k}.mp4", label, f"{label}/{group}",
+                    Role.TARGET)
+               for label, sizes in (("a", [1000, 1, 1]), ("b", [10] * 25))
+               for group, size in enumerate(sizes) for k in range(size)]
+    heldout = of_role(hold_out(scanned, Path(), 0.24, set()), Role.HELDOUT)
+    assert Counter(clip.label for clip in heldout) == {"a": 1, "b": 60}
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.24, 0.5])
+def test_the_fraction_of_each_class_is_held_out(fraction):
+    scanned = [Clip(f"{label}-{n}", f"{label}/{n}.mp4", label, f"film{n // 2 % 60}", Role.TARGET)
+               for label, count in (("a", 200), ("b", 100)) for n in range(count)]
+    heldout = of_role(hold_out(scanned, Path(), fraction, set()), Role.HELDOUT)
+    counts = Counter(clip.label for clip in heldout)
+    assert counts["a"] == pytest.approx(200 * fraction, abs=2)
+    assert counts["b"] == pytest.approx(100 * fraction, abs=2)
 
 
 def test_recordings_that_span_too_many_classes_are_reported(tmp_path, make_clip):

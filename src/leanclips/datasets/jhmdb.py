@@ -13,7 +13,7 @@ import zlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -23,7 +23,7 @@ import numpy as np
 from leanclips.clips import Clip, read_table, scan_folders, with_roles, write_table
 from leanclips.compression.inspect import probe
 from leanclips.errors import StudyError
-from leanclips.files import file_sha256, written_aside
+from leanclips.files import file_sha256, write_bytes
 from leanclips.layout import ROOT, inside
 from leanclips.rounds import choose_groups
 from leanclips.workers import progress
@@ -53,8 +53,8 @@ def table(root: Path, splits_folder: Path | None = None) -> list[Clip]:
         raise StudyError(f"{len(unknown)} clips are in none of the official lists, the first is "
                          f"{unknown[0]}", splits_folder, GET_LISTS)
     heldout = heldout_groups(clips)
-    others = {clip.label for clip in clips} - set(TARGET_CLASSES)
-    return with_roles(clips, {clip.id for clip in clips if clip.group in heldout}, others)
+    return with_roles(clips, {clip.id for clip in clips if clip.group in heldout},
+                      {clip.label for clip in clips} - set(TARGET_CLASSES))
 
 
 def official_folds(folder: Path) -> dict[str, str]:
@@ -66,12 +66,12 @@ def official_folds(folder: Path) -> dict[str, str]:
     folds = {}
     for path in sorted(folder.glob(f"*{LIST}")):
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            if line.strip():
-                name, _, side = line.strip().rpartition(" ")
-                if side not in FOLDS:
-                    raise StudyError("is not a clip's name and 1 or 2", f"{path} line {number}",
-                                     GET_LISTS)
+            name, _, side = line.strip().rpartition(" ")
+            if side in FOLDS:
                 folds[f"{path.name.removesuffix(LIST)}/{name.strip()}"] = FOLDS[side]
+            elif side:
+                raise StudyError("is not a clip's name and 1 or 2", f"{path} line {number}",
+                                 GET_LISTS)
     if not folds:
         raise StudyError(f"holds no list *{LIST}", folder, GET_LISTS)
     return folds
@@ -92,7 +92,7 @@ def heldout_groups(clips: Sequence[Clip]) -> set[str]:
     for label in TARGET_CLASSES:
         levels: dict[int, dict[str, int]] = defaultdict(dict)
         for group, counts in uses.items():
-            if [name for name in counts if name in TARGET_CLASSES] == [label]:
+            if counts.keys() & TARGET_CLASSES == {label}:
                 levels[counts.total() - counts[label]][group] = counts[label]
         wanted = HELDOUT_PER_CLASS
         for _, sizes in sorted(levels.items()):
@@ -111,11 +111,9 @@ def fetch(folder: Path, clips: Sequence[Clip] | None = None, url: str = OFFICIAL
     `folder` until all of it is unpacked; a damaged or different one is removed.
     """
     clips = read_table(TABLE) if clips is None else clips
-    missing = []
-    for clip in progress(clips, len(clips), "checking"):
-        path = inside(folder, clip.file)
-        if not path.is_file() or file_sha256(path) != clip.sha256:
-            missing.append(clip)
+    missing = [clip for clip in progress(clips, len(clips), "checking")
+               if not (path := inside(folder, clip.file)).is_file()
+               or file_sha256(path) != clip.sha256]
     if not missing:
         return 0
     archive = folder / "JHMDB_video.zip"
@@ -143,13 +141,11 @@ def unpack(archive: Path, folder: Path, clips: Sequence[Clip]) -> None:
             raise zipfile.BadZipFile(f"it lacks the clip {lacking[0]}")
         _need_space(folder, sum(members[clip.file].file_size for clip in clips))
         for clip in progress(clips, len(clips), "unpacking"):
-            with (written_aside(inside(folder, clip.file)) as aside,
-                  packed.open(members[clip.file]) as source):
-                with aside.open("wb") as out:
-                    shutil.copyfileobj(source, out)
-                if file_sha256(aside) != clip.sha256:
-                    raise zipfile.BadZipFile(f"its {clip.file} is not the clip that clips.csv "
-                                             "lists, the SHA-256 differs")
+            content = packed.read(members[clip.file])
+            if sha256(content).hexdigest() != clip.sha256:
+                raise zipfile.BadZipFile(f"its {clip.file} is not the clip that clips.csv lists, "
+                                         "the SHA-256 differs")
+            write_bytes(inside(folder, clip.file), content)
 
 
 def download(url: str, path: Path) -> None:
@@ -179,7 +175,7 @@ def download(url: str, path: Path) -> None:
             have = 0
         size = int(response.headers.get("Content-Length") or 0)
         _need_space(path.parent, size)
-        chunks = iter(partial(response.read, MEBIBYTE), b"")
+        chunks = iter(lambda: response.read(MEBIBYTE), b"")
         if size:
             chunks = progress(chunks, -(-size // MEBIBYTE), f"downloading {path.name}", "MiB")
         try:

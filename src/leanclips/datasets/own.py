@@ -3,10 +3,10 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import yaml
 from pydantic import ValidationError
 
@@ -22,8 +22,8 @@ from leanclips.files import file_sha256, write_text
 from leanclips.layout import Layout
 from leanclips.report.formats import duration
 from leanclips.report.statistics import least_margin, recordings_needed
-from leanclips.rounds import (LEAKS, choose_groups, counts_by_class, divided, pretraining_leaks,
-                              pretraining_split, rounds)
+from leanclips.rounds import (LEAKS, divided, group_split, pretraining_leaks, pretraining_split,
+                              rounds)
 from leanclips.study import Holdout, Study, load_study
 from leanclips.workers import cores, progress
 
@@ -119,14 +119,16 @@ def hold_out(scanned: list[Clip], root: Path, fraction: float | None,
              pretrain: set[str]) -> list[Clip]:
     """Hold out whole recordings of each target class, leaving at least two to train on.
 
-    A recording with clips of several classes is held out for all of them.
+    A recording with clips of several classes is held out for all of them. A class that a choice
+    leaves with fewer than two keeps its largest one in the next choice.
     """
-    if unknown := pretrain - {clip.label for clip in scanned}:
+    labels = {clip.label for clip in scanned}
+    if unknown := pretrain - labels:
         raise StudyError(f"holds no class '{min(unknown)}' to pretrain on", root,
-                         f"name some of {', '.join(sorted({clip.label for clip in scanned}))}")
-    if fraction is None:
-        return with_roles(scanned, set(), pretrain)
+                         f"name some of {', '.join(sorted(labels))}")
     target = [clip for clip in scanned if clip.label not in pretrain]
+    if fraction is None or not target:
+        return with_roles(scanned, set(), pretrain)
     sizes: dict[str, Counter[str]] = defaultdict(Counter)
     for clip in target:
         sizes[clip.label][clip.group] += 1
@@ -135,20 +137,18 @@ def hold_out(scanned: list[Clip], root: Path, fraction: float | None,
             raise StudyError(f"the class '{label}' has only {len(groups)} recording(s) and needs "
                              "3: to train on, to validate on and to hold out", root,
                              "add clips, or tell recordings apart by --group-pattern")
-    wanted = counts_by_class({label: groups.total() for label, groups in sizes.items()}, fraction)
-    clips_of = Counter(clip.group for clip in target)
+    stays: set[str] = set()
     for seed in range(CHOICES_TRIED):
-        rng, heldout = np.random.default_rng(seed), set()
-        for label, groups in sorted(sizes.items()):
-            stays = max(sorted(groups), key=lambda name: clips_of[name])
-            others = {name: size for name, size in groups.items() if name not in {stays, *heldout}}
-            more = wanted[label] - sum(groups[name] for name in heldout)
-            if more > 0 and len(others) > 1:
-                heldout |= choose_groups(others, more, rng)
-        if all(groups.keys() & heldout and len(groups.keys() - heldout) > 1
-               for groups in sizes.values()):
-            return with_roles(scanned, {clip.id for clip in target if clip.group in heldout},
-                              pretrain)
+        free = [clip for clip in target if clip.group not in stays]
+        if {clip.label for clip in free} != sizes.keys():
+            break
+        with suppress(StudyError):  # no split has every class on both sides
+            heldout = group_split(free, fraction, seed)
+            gone = {clip.group for clip in free if clip.id in heldout}
+            short = [groups for groups in sizes.values() if len(groups.keys() - gone) < 2]
+            if not short:
+                return with_roles(scanned, heldout, pretrain)
+            stays |= {max(sorted(groups), key=groups.get) for groups in short}
     raise StudyError("no choice of recordings to hold out leaves each class two to train on: too "
                      "many recordings hold clips of several classes", root,
                      "add recordings, or tell them apart by another --group-pattern")
@@ -203,10 +203,10 @@ def check_study(folder: Path, clips: Path | None = None) -> Report:
     except StudyError as error:
         problems.append(str(error))
     there = [clip for clip in table if not rendered or (root / clip.file).is_file()]
-    found = dict(zip(there, _probed(there, root, "checking"), strict=True))
+    found = _probed(there, root, "checking")
     problems += _copies(table, layout.table)
-    problems += [str(one) for one in found.values() if isinstance(one, StudyError)]
-    probes = {clip: one for clip, one in found.items() if isinstance(one, Probe)}
+    problems += [str(one) for one in found if isinstance(one, StudyError)]
+    probes = {clip: one for clip, one in zip(there, found, strict=True) if isinstance(one, Probe)}
     if len(there) < len(table):
         looked = f"{len(table) - len(there)} of {len(table)} clips are still to be rendered."
     else:
@@ -246,21 +246,19 @@ def _copies(table: Sequence[Clip], where: Path) -> list[str]:
 
 def _notes(table: Sequence[Clip], study: Study, probes: dict[Clip, Probe]) -> list[str]:
     notes = []
-    for what, of in (("size", lambda found: f"{found.width}×{found.height}"),
-                     ("frame rate", lambda found: f"{found.fps:.5g} fps")):
-        values = {clip: of(found) for clip, found in probes.items()}
+    for what, form in (("size", "{0.width}×{0.height}"), ("frame rate", "{0.fps:.5g} fps")):
+        values = {clip: form.format(found) for clip, found in probes.items()}
         usual = max(values.values(), key=Counter(values.values()).get, default="")
         if others := [clip.file for clip, value in values.items() if value != usual]:
             notes.append(f"{len(others)} clips have another {what} than the usual {usual}, the "
                          f"first is {others[0]}; they can be used.")
-    holdout = isinstance(study.protocol, Holdout)
-    target = of_role(table, Role.TARGET)
-    tested = of_role(table, Role.HELDOUT) if holdout else tested_clips(table)
-    sizes = Counter(clip.label for clip in target)
-    if sizes and max(sizes.values()) >= 2 * min(sizes.values()):
-        (most, many), (least, few) = sizes.most_common()[0], sizes.most_common()[-1]
+    sizes = Counter(clip.label for clip in of_role(table, Role.TARGET)).most_common()
+    if sizes and sizes[0][1] >= 2 * sizes[-1][1]:
+        (most, many), (least, few) = sizes[0], sizes[-1]
         notes.append(f"The classes are unbalanced: {many} target clips of '{most}', {few} of "
                      f"'{least}'.")
+    holdout = isinstance(study.protocol, Holdout)
+    tested = of_role(table, Role.HELDOUT) if holdout else tested_clips(table)
     if 0 < len(tested) < FEW_CLIPS:
         notes.append(f"There are only {len(tested)} test clips: one clip is "
                      f"{100 / len(tested):.0f} points of accuracy.")

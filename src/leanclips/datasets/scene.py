@@ -43,9 +43,7 @@ def _park(rng: Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarr
 
 
 def _noise(rng: Generator, height: int, width: int, coarse: int) -> np.ndarray:
-    """Noise of several octaves, (height, width) float32, of mean 0 and deviation 1. `coarse` is
-    the number of the largest cells over the height.
-    """
+    """Octaves of noise (height, width), float32, standardized; the coarsest has `coarse` rows."""
     total, size = np.zeros((height, width), np.float32), 1.0
     while coarse < height:
         grid = rng.standard_normal((coarse, max(coarse * width // height, 2)), dtype=np.float32)
@@ -56,9 +54,7 @@ def _noise(rng: Generator, height: int, width: int, coarse: int) -> np.ndarray:
 
 def surface(rng: Generator, height: int, width: int, rough: float, coarse: int,
             colours: tuple) -> np.ndarray:
-    """A rough surface (height, width, 3), float32, of a colour between two: (hue from 0 to 180,
-    saturation, brightness).
-    """
+    """A rough surface (height, width, 3), float32 RGB, of a colour between two HSV (hue 0-180)."""
     pixel = np.uint8([[rng.integers(*colours)]])
     colour = cv2.cvtColor(pixel, cv2.COLOR_HSV2RGB)[0, 0].astype(np.float32)
     return colour * (1 + rough * _noise(rng, height, width, coarse))[..., None]

@@ -47,16 +47,14 @@ class Shot:
 def synthetic_table(settings: Synthetic) -> list[Clip]:
     """The clip table of a synthetic study: what its clips.csv must hold.
 
-    A role starts with a new group, so an odd count leaves a number out.
+    The held-out clips start with a new group, so an odd number of target clips leaves one out.
     """
-    ids, first = [], 0
-    for role, count in ((Role.TARGET, settings.target), (Role.HELDOUT, settings.heldout)):
-        ids += [(f"{label}-{number:03d}", role) for label in figure.CLASSES
-                for number in range(first, first + count)]
-        first += -(-count // TAKES) * TAKES
-    return [Clip(id=clip_id, file=f"{clip_id}.mp4", label=_parse(clip_id)[0],
-                 group=f"g{_parse(clip_id)[1]:03d}", role=role, frames=FRAMES,
-                 roi=shot(clip_id, settings.seed).roi) for clip_id, role in ids]
+    first = -(-settings.target // TAKES) * TAKES
+    numbers = {Role.TARGET: range(settings.target),
+               Role.HELDOUT: range(first, first + settings.heldout)}
+    return [Clip(clip_id := f"{label}-{number:03d}", f"{clip_id}.mp4", label,
+                 f"g{number // TAKES:03d}", role, FRAMES, roi=shot(clip_id, settings.seed).roi)
+            for role in numbers for label in figure.CLASSES for number in numbers[role]]
 
 
 def check_table(layout: Layout, settings: Synthetic, clips: Sequence[Clip]) -> None:
@@ -83,22 +81,24 @@ def render_all(layout: Layout, study: Study, clips: Sequence[Clip], jobs: int) -
 
 def is_rendered(layout: Layout, study: Study, clips: Sequence[Clip]) -> bool:
     """Whether every clip of the table is there, as the seed makes it."""
-    return all(_is_there(clip.id, layout.rendered, study.synthetic.seed) for clip in clips)
+    return all(_is_there(layout.rendered / clip.file, study.synthetic.seed) for clip in clips)
 
 
-def _is_there(clip_id: str, folder: Path, seed: int) -> bool:
-    path, record = folder / f"{clip_id}.mp4", folder / f"{clip_id}.sha256"
-    return (path.is_file() and record.is_file()
-            and record.read_text() == f"{key(RECIPE, clip_id, seed)} {file_sha256(path)}")
+def _record(path: Path, seed: int) -> str:
+    return f"{key(RECIPE, path.stem, seed)} {file_sha256(path)}"
+
+
+def _is_there(path: Path, seed: int) -> bool:
+    record = path.with_suffix(".sha256")
+    return path.is_file() and record.is_file() and record.read_text() == _record(path, seed)
 
 
 def render_clip(clip_id: str, folder: Path, seed: int) -> None:
     """Render one clip unless its record and its bytes show that it is there."""
-    if not _is_there(clip_id, folder, seed):
-        path = folder / f"{clip_id}.mp4"
+    path = folder / f"{clip_id}.mp4"
+    if not _is_there(path, seed):
         write_frames(frames(clip_id, seed), path, FPS)
-        write_text(folder / f"{clip_id}.sha256",
-                   f"{key(RECIPE, clip_id, seed)} {file_sha256(path)}")
+        write_text(path.with_suffix(".sha256"), _record(path, seed))
 
 
 def _parse(clip_id: str) -> tuple[str, int]:

@@ -29,10 +29,10 @@ def table(root: Path, splits_folder: Path) -> list[Clip]:
                              GET_LISTS)
     there = {path.relative_to(root).as_posix() for path in root.glob("*/*")
              if path.suffix.lower() in VIDEO_SUFFIXES}
-    if missing := sorted(set(folds) - there):
+    if missing := sorted(folds.keys() - there):
         raise StudyError(f"{len(missing)} clips of the official lists are missing, the first is "
                          f"{missing[0]}", root, "unpack UCF101.rar there once more")
-    if unknown := sorted(there - set(folds)):
+    if unknown := sorted(there - folds.keys()):
         raise StudyError(f"{len(unknown)} clips are in no official list, the first is "
                          f"{unknown[0]}", root, "move them elsewhere")
     clips = []
@@ -71,7 +71,7 @@ def with_rois(clips: Sequence[Clip], path: Path) -> list[Clip]:
                 raise StudyError("cannot be read", f"{path} line {rows.line_num}",
                                  "x and y are pixels from the top left, the side at least 16"
                                  ) from None
-    if unknown := sorted(set(rois) - {clip.file for clip in clips}):
+    if unknown := sorted(rois.keys() - {clip.file for clip in clips}):
         raise StudyError(f"names '{unknown[0]}', which is no clip", path,
                          "give files relative to the clips folder, as target/running/a.mp4")
     return [replace(clip, roi=rois.get(clip.file)) for clip in clips]

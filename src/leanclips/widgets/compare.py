@@ -1,6 +1,6 @@
 """A variant's clips beside the source crops they were made from, frame by frame."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 
@@ -57,31 +57,49 @@ def part(frame: np.ndarray, zoom: int, across: int, down: int) -> np.ndarray:
     return frame
 
 
-class Compare(widgets.VBox):
+class ClipViewer(widgets.VBox):
+    """Choose a clip and a frame. A StudyError becomes a sentence that a screen reader announces.
+
+    A subclass opens the chosen clip (`_open`) and draws it as the controls say (`_draw`).
+    """
+
+    def __init__(self, clips: Sequence[Clip], controls: Sequence[widgets.ValueWidget],
+                 picture: widgets.Widget, *buttons: widgets.Widget):
+        self.clip = widgets.Dropdown(description="Clip", options=[
+            (f"{clip.label}: {clip.id}", clip.id) for clip in clips])
+        self.frame, self.status = slider("Frame"), widgets.HTML()
+        super().__init__([self.clip, self.frame, *controls, *buttons, self.status, picture])
+        self.clip.observe(lambda change: self._try(self._open), "value")
+        for control in (self.frame, *controls):
+            control.observe(lambda change: self._try(self._draw), "value")
+        self._try(self._open)
+
+    def _try(self, step: Callable, *arguments: object) -> None:
+        try:
+            step(*arguments)
+        except StudyError as error:
+            self._say(error)
+
+    def _say(self, message: object) -> None:
+        self.status.value = f'<span role="status">{escape(str(message))}</span>'
+
+
+class Compare(ClipViewer):
     """The same frame of both files, side by side, as near as the pixels."""
 
     def __init__(self, results: Encoded, variant: str):
         self.results, self.names = results, (SOURCE, variant)
         self.reports = {name: results.report(name).set_index("clip") for name in self.names}
-        self.frames: dict[str, Frames] = {}
-        self.clip = clip_menu(results.compared)
-        self.frame = slider("Frame")
         self.zoom = widgets.Dropdown(description="Zoom", value=1, options=[
             (f"{zoom}×", zoom) for zoom in (1, 2, 4, 8)])
         self.across, self.down = slider("Across", 100, 50), slider("Down", 100, 50)
-        self.status = widgets.HTML()
         self.captions = {name: widgets.HTML() for name in self.names}
         self.pictures = {name: widgets.Image(format="png", layout=widgets.Layout(width="100%"))
                          for name in self.names}
         half = widgets.Layout(width="50%", max_width=f"{WIDTH}px")
         pair = [widgets.VBox([self.pictures[name], self.captions[name]], layout=half)
                 for name in self.names]
-        super().__init__([self.clip, self.frame, self.zoom, self.across, self.down, self.status,
-                          widgets.HBox(pair)])
-        self.clip.observe(lambda change: self._open(), "value")
-        for control in (self.frame, self.zoom, self.across, self.down):
-            control.observe(lambda change: self._draw(), "value")
-        self._open()
+        super().__init__(results.compared, (self.zoom, self.across, self.down), widgets.HBox(pair))
 
     def _open(self) -> None:
         """Show the chosen clip from its first frame."""
@@ -89,10 +107,10 @@ class Compare(widgets.VBox):
         try:
             self.frames = {name: Frames(self.results.layout.made_clip(name, self.clip.value))
                            for name in self.names}
-        except StudyError as error:
+        except StudyError:
             for picture in self.pictures.values():
                 picture.value = b""
-            return say(self.status, error)
+            raise
         for name, caption in self.captions.items():
             row = self.reports[name].loc[self.clip.value]
             told = f"{name}: {megabytes(row['bytes_out'])}"
@@ -106,23 +124,10 @@ class Compare(widgets.VBox):
 
     def _draw(self) -> None:
         self.across.disabled = self.down.disabled = self.zoom.value == 1
-        try:
-            for name, frames in self.frames.items():
-                shown = part(frames[self.frame.value], self.zoom.value, self.across.value,
-                             self.down.value)
-                self.pictures[name].value = png(shown, WIDTH)
-        except StudyError as error:
-            say(self.status, error)
-
-
-def clip_menu(clips: Sequence[Clip]) -> widgets.Dropdown:
-    return widgets.Dropdown(description="Clip", options=[
-        (f"{clip.label}: {clip.id}", clip.id) for clip in clips])
-
-
-def say(where: widgets.HTML, message: object) -> None:
-    """Show a message that a screen reader announces."""
-    where.value = f'<span role="status">{escape(str(message))}</span>'
+        for name, frames in self.frames.items():
+            shown = part(frames[self.frame.value], self.zoom.value, self.across.value,
+                         self.down.value)
+            self.pictures[name].value = png(shown, WIDTH)
 
 
 def slider(description: str, most: int = 0, value: int = 0, step: int = 1) -> widgets.IntSlider:
