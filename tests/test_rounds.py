@@ -5,15 +5,14 @@ from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from leanclips.clips import Clip, Role, check_roles, of_role, read_table
 from leanclips.errors import StudyError
-from leanclips.rounds import (Round, choose_groups, counts_by_class, group_split,
-                              pretraining_leaks, pretraining_split, random_split, rounds)
+from leanclips.rounds import (Round, counts_by_class, group_split, pretraining_leaks,
+                              pretraining_split, random_split, rounds)
 from leanclips.study import CrossValidation, Holdout, Pretraining, Study
 
 JHMDB = Path(__file__).parents[1] / "data" / "jhmdb" / "clips.csv"
@@ -39,15 +38,6 @@ def own_groups(classes: list[dict[str, int]]) -> list[Clip]:
 
 
 TABLES = st.lists(SIZES, min_size=1, max_size=4).map(own_groups)
-
-
-@given(SIZES, st.integers(0, 40), SEEDS)
-def test_chosen_groups_come_as_near_to_the_wanted_count_as_any_set_can(sizes, wanted, seed):
-    chosen = choose_groups(sizes, wanted, np.random.default_rng(seed))
-    every_set = [some for count in range(1, len(sizes)) for some in combinations(sizes, count)]
-    nearest = min(abs(sum(sizes[name] for name in some) - wanted) for some in every_set)
-    assert abs(sum(sizes[name] for name in chosen) - wanted) == nearest
-    assert 0 < len(chosen) < len(sizes)
 
 
 @given(TABLES, FRACTIONS, SEEDS)

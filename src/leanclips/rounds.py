@@ -101,22 +101,6 @@ def counts_by_class(sizes: dict[str, int], fraction: float) -> dict[str, int]:
     return counts
 
 
-def choose_groups(sizes: dict[str, int], wanted: int, rng: np.random.Generator) -> set[str]:
-    """A random set of groups whose clips number `wanted`, or come as near as any set can.
-
-    Subset sum over the groups in random order: `reach[n]` holds the first set found with n clips.
-    At least one group is chosen and one left.
-    """
-    order = [str(name) for name in rng.permutation(sorted(sizes))]
-    reach: dict[int, tuple[str, ...]] = {0: ()}
-    for group in order:
-        for count, chosen in sorted(reach.items(), reverse=True):
-            reach.setdefault(count + sizes[group], (*chosen, group))
-    everything = sum(sizes.values())
-    possible = [count for count in reach if 0 < count < everything]
-    return set(reach[min(possible, key=lambda count: (abs(count - wanted), count))])
-
-
 def group_split(clips: Sequence[Clip], fraction: float, seed: int) -> set[str]:
     """Ids of the clips set aside (about `fraction` of each class), no group on both sides.
 

@@ -2,14 +2,19 @@
 
 import hashlib
 import io
+import runpy
 import shutil
 import zipfile
 from collections import Counter
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from leanclips.clips import (Clip, Role, check_roles, of_role, pretraining_clips, read_table,
                              write_table)
@@ -19,6 +24,9 @@ from leanclips.rounds import pretraining_split
 from leanclips.study import Holdout, Pretraining
 
 TABLE = jhmdb.TABLE
+made = SimpleNamespace(**runpy.run_path(str(TABLE.with_name("table.py"))))
+SIZES = st.lists(st.integers(1, 6), min_size=2, max_size=7).map(
+    lambda sizes: {f"group {number}": size for number, size in enumerate(sizes)})
 DATA = bytes(range(256)) * 20_000
 CONTENT = {f"{label}/film_{label}_{number}.avi": f"{label} {number} ".encode() * 5000
            for label in ("run", "walk") for number in range(3)}
@@ -44,7 +52,7 @@ def test_the_table_holds_112_target_48_held_out_and_768_pretraining_clips():
     check_roles(clips, Holdout(), TABLE)
     assert Counter(clip.role for clip in clips) == {"pretrain": 768, "target": 112, "heldout": 48}
     assert Counter(clip.label for clip in of_role(clips, Role.HELDOUT)) == dict.fromkeys(
-        jhmdb.TARGET_CLASSES, 12)
+        made.TARGET_CLASSES, 12)
     assert len({clip.label for clip in of_role(clips, Role.PRETRAIN)}) == 17
     assert all(clip.frames and len(clip.sha256) == 64 for clip in clips)
 
@@ -58,8 +66,17 @@ def test_no_recording_is_in_two_roles_once_pretraining_has_left_some_out():
 
 
 def test_the_committed_table_is_made_from_the_clips(jhmdb_clips, tmp_path):
-    write_table(tmp_path / "clips.csv", jhmdb.table(jhmdb_clips))
+    write_table(tmp_path / "clips.csv", made.table(jhmdb_clips))
     assert (tmp_path / "clips.csv").read_bytes() == TABLE.read_bytes()
+
+
+@given(SIZES, st.integers(0, 40), st.integers(0, 50))
+def test_chosen_groups_come_as_near_to_the_wanted_count_as_any_set_can(sizes, wanted, seed):
+    chosen = made.choose_groups(sizes, wanted, np.random.default_rng(seed))
+    every_set = [some for count in range(1, len(sizes)) for some in combinations(sizes, count)]
+    nearest = min(abs(sum(sizes[name] for name in some) - wanted) for some in every_set)
+    assert abs(sum(sizes[name] for name in chosen) - wanted) == nearest
+    assert 0 < len(chosen) < len(sizes)
 
 
 @pytest.fixture
@@ -86,33 +103,33 @@ def some_clips(jhmdb_clips, tmp_path):
 
 
 def test_official_lists_fill_the_column_fold(official, some_clips):
-    clips = jhmdb.table(some_clips, official)
-    folds = jhmdb.official_folds(official)
+    clips = made.table(some_clips, official)
+    folds = made.official_folds(official)
     assert len(folds) == 928 and all(clip.fold == folds[clip.file] for clip in clips)
-    assert [replace(clip, fold="") for clip in clips] == jhmdb.table(some_clips)
+    assert [replace(clip, fold="") for clip in clips] == made.table(some_clips)
     aside = pretraining_split(clips, Pretraining(split="official"))
     assert aside == {clip.id for clip in clips if clip.fold == "validation"}
 
 
 def test_official_lists_that_do_not_fit_are_reported(official, some_clips):
     with pytest.raises(StudyError, match="holds no list .*_test_split1.txt; unpack"):
-        jhmdb.official_folds(some_clips)
+        made.official_folds(some_clips)
     (official / "run_test_split1.txt").write_text("a.avi 1\nb.avi 3\n")
     with pytest.raises(StudyError, match="run_test_split1.txt line 2: is not a clip's name and 1"):
-        jhmdb.official_folds(official)
+        made.official_folds(official)
     (official / "run_test_split1.txt").write_text("a.avi 1\n")
     with pytest.raises(StudyError, match="3 clips are in none of the official lists, the first"):
-        jhmdb.table(some_clips, official)
+        made.table(some_clips, official)
 
 
 def test_a_folder_without_the_clips_is_reported(tmp_path):
     with pytest.raises(StudyError, match="holds no class folders with clips"):
-        jhmdb.table(tmp_path)
+        made.table(tmp_path)
 
 
 def test_the_recording_is_the_name_before_the_last_class(tmp_path, make_clip):
     make_clip(tmp_path / "clap" / "boom_clap_(x)_clap_u_nm_0.avi", "mpeg4")
-    clip, = jhmdb.table(tmp_path)
+    clip, = made.table(tmp_path)
     assert (clip.group, clip.role, clip.file) == (
         "boom_clap_(x)", "pretrain", "clap/boom_clap_(x)_clap_u_nm_0.avi")
 

@@ -1,107 +1,26 @@
-"""J-HMDB: 928 clips of 21 classes; four are the target, the other 17 serve pretraining.
-
-The table of data/jhmdb is made by `python -m leanclips.datasets.jhmdb CLIPS_FOLDER CLIPS.CSV`. With
-the folder of the official lists (splits.zip of the same site) as a third argument, the column fold
-says on which side of the first official split a clip is, for `pretraining.split: official`.
-"""
+"""J-HMDB's clips, fetched from the official site and checked one by one."""
 
 import http.client
 import shutil
-import sys
 import zipfile
 import zlib
-from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-import numpy as np
-
-from leanclips.clips import Clip, read_table, scan_folders, with_roles, write_table
-from leanclips.compression.inspect import probe
+from leanclips.clips import Clip, read_table
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256, write_bytes
 from leanclips.layout import ROOT, inside
-from leanclips.rounds import choose_groups
 from leanclips.workers import progress
 
 OFFICIAL_URL = "http://files.is.tue.mpg.de/jhmdb/JHMDB_video.zip"
 TABLE = ROOT / "data" / "jhmdb" / "clips.csv"
-TARGET_CLASSES = ("climb_stairs", "jump", "run", "walk")
-HELDOUT_PER_CLASS = 12
-LIST = "_test_split1.txt"
-FOLDS = {"1": "train", "2": "validation"}
-GET_LISTS = "unpack the official splits.zip there"
 AGAIN = "run the same command again"
 MEBIBYTE = 1 << 20
 SECONDS_TO_WAIT = 60
-
-
-def table(root: Path, splits_folder: Path | None = None) -> list[Clip]:
-    """The study's clips, from the folder `root` that holds J-HMDB's class folders."""
-    folds = official_folds(splits_folder) if splits_folder else {}
-    found, clips = scan_folders(root, None), []
-    for clip in progress(found, len(found), "hashing"):
-        path = root / clip.file
-        recording = path.stem.rpartition(f"_{clip.label}_")[0] or path.stem
-        clips.append(replace(clip, group=recording, frames=probe(path).frames,
-                             sha256=file_sha256(path), fold=folds.get(clip.file, "")))
-    if folds and (unknown := [clip.file for clip in clips if not clip.fold]):
-        raise StudyError(f"{len(unknown)} clips are in none of the official lists, the first is "
-                         f"{unknown[0]}", splits_folder, GET_LISTS)
-    heldout = heldout_groups(clips)
-    return with_roles(clips, {clip.id for clip in clips if clip.group in heldout},
-                      {clip.label for clip in clips} - set(TARGET_CLASSES))
-
-
-def official_folds(folder: Path) -> dict[str, str]:
-    """`train` or `validation` for each file, by the first official split.
-
-    Its lists are `<class>_test_split1.txt`; each line is a clip's name and 1 (train) or 2 (test),
-    as the data set's README says (Jhuang et al., ICCV 2013).
-    """
-    folds = {}
-    for path in sorted(folder.glob(f"*{LIST}")):
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            name, _, side = line.strip().rpartition(" ")
-            if side in FOLDS:
-                folds[f"{path.name.removesuffix(LIST)}/{name.strip()}"] = FOLDS[side]
-            elif side:
-                raise StudyError("is not a clip's name and 1 or 2", f"{path} line {number}",
-                                 GET_LISTS)
-    if not folds:
-        raise StudyError(f"holds no list *{LIST}", folder, GET_LISTS)
-    return folds
-
-
-def heldout_groups(clips: Sequence[Clip]) -> set[str]:
-    """Recordings to hold out: 12 clips of each target class, each recording in one such class.
-
-    Many recordings are feature films with clips in target and in pretraining classes. Those
-    with the fewest pretraining clips go first, and chance decides among equals: `run` has
-    only 9 clips and `walk` 11 of recordings that no pretraining class uses.
-    """
-    rng = np.random.default_rng(0)
-    uses: dict[str, Counter[str]] = defaultdict(Counter)
-    for clip in clips:
-        uses[clip.group][clip.label] += 1
-    chosen: set[str] = set()
-    for label in TARGET_CLASSES:
-        levels: dict[int, dict[str, int]] = defaultdict(dict)
-        for group, counts in uses.items():
-            if counts.keys() & TARGET_CLASSES == {label}:
-                levels[counts.total() - counts[label]][group] = counts[label]
-        wanted = HELDOUT_PER_CLASS
-        for _, sizes in sorted(levels.items()):
-            if wanted > 0:
-                every = sum(sizes.values()) <= wanted
-                some = set(sizes) if every else choose_groups(sizes, wanted, rng)
-                chosen |= some
-                wanted -= sum(sizes[group] for group in some)
-    return chosen
 
 
 def fetch(folder: Path, clips: Sequence[Clip] | None = None, url: str = OFFICIAL_URL) -> int:
@@ -194,7 +113,3 @@ def _need_space(folder: Path, size: int) -> None:
     if size > free:
         raise StudyError(f"the disk has {free // MEBIBYTE} MiB free and {size // MEBIBYTE} MiB "
                          "are needed", folder, f"free some space and {AGAIN}")
-
-
-if __name__ == "__main__":
-    write_table(Path(sys.argv[2]), table(Path(sys.argv[1]), *map(Path, sys.argv[3:4])))
