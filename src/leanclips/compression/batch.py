@@ -33,7 +33,7 @@ class ClipJob:
     """One clip to make: the parent's bytes, `how` and `drift` determine the result.
 
     `how` is ("crop", roi, frames, encoder), ("constant", crf), ("external", file), ("copy",) or
-    ("optimize", goal, codec). A clip that cannot be read is an error, or kept if `lenient`.
+    ("optimize", goal, codec).
     """
 
     parent: Path
@@ -41,17 +41,17 @@ class ClipJob:
     record: Path
     how: tuple
     drift: Drift | None = None
-    lenient: bool = False
+    lenient: bool = False  # a clip that cannot be read is kept, else an error
 
 
 @dataclass(frozen=True)
 class Made:
-    """A delivered clip, of the parent `file`. `facts` is None where it is no readable video."""
+    """A delivered clip, of the parent `file`."""
 
     file: str
     key: str
     outcome: Outcome
-    facts: Probe | None
+    facts: Probe | None  # None where it is no readable video
     sha256_in: str
     sha256: str
 
