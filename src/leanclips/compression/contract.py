@@ -88,8 +88,7 @@ def suffix_for(path: Path, source: Inspection, codec: str) -> str:
 
 
 def delivered(source: Path, destination: Path, suffix: str) -> Path:
-    """`destination` with the suffix of the delivered file. After the source's whole name
-    (clip.avi.x) its own suffix is there already.
-    """
-    whole_name = destination.stem == source.name
-    return destination.with_suffix("" if whole_name and suffix == source.suffix else suffix)
+    """`destination` with the suffix of the delivered file."""
+    if destination.stem == source.name and suffix == source.suffix:
+        suffix = ""  # its place has the whole name (clip.avi.x), which ends with it already
+    return destination.with_suffix(suffix)

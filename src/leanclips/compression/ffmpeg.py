@@ -31,7 +31,7 @@ BITEXACT = ("-fflags", "+bitexact", "-flags:v", "+bitexact")
 KEYFRAME_INTERVAL = 12  # frames, of a crop
 # SSIM is meant for about 256 lines; libvmaf averages pixels down to that by a whole factor.
 SSIM_SIZE = "scale=w=iw/{0}:h=ih/{0}:flags=area".format("max(1\\,round(min(iw\\,ih)/256))")
-PERFECT_DB = 60.0
+PERFECT_DB = 60.0  # stands for the infinite PSNR of equal pictures
 # Where FFmpeg logs each frame's score and the PSNR of its chroma planes, without libvmaf.
 LOGGED = (("scores.log", r"(?:XPSNR y| Y): *(\S+)"), ("psnr.log", r"psnr\.u=(\S+)"),
           ("psnr.log", r"psnr\.v=(\S+)"))
@@ -228,7 +228,8 @@ def write_crop(frames: Iterable[np.ndarray], side: int, fps: float, destination:
 
 def compare(distorted: Path, reference: Path, metric: str,
             height: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """The score of each frame (frames,), and the PSNR of its worse chroma plane (frames,) in dB.
+    """The score of each frame (frames,) by `metric`, where "vmaf" is VMAF NEG, and the PSNR of its
+    worse chroma plane (frames,) in dB.
 
     Frames are paired by number, whatever their timestamps. With a `height`, both clips are first
     rotated as they are shown and scaled to it (bicubic). FFmpeg's logs are kept temporarily beside

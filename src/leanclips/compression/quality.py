@@ -76,11 +76,11 @@ class Goal:
 class Quality:
     """Scores on the goal's metric. That of a window is its frames' 10th percentile."""
 
-    worst: float  # window's score
+    worst: float  # the least score of a window
     mean: float  # of all frames
-    chroma: float = PERFECT_DB  # the worst window's, of the worse chroma plane's PSNR, in dB
+    chroma: float = PERFECT_DB  # of the worse plane, as PSNR in dB: the least of a window
     windows: tuple[float, ...] = ()
-    headroom: tuple[float, ...] = ()  # about how many CRF each window is above the goal, or below
+    headroom: tuple[float, ...] = ()  # about how many CRF above the goal; below it: negative
 
 
 def windows(times: Sequence[float], cuts: Sequence[int] = ()) -> list[slice]:
