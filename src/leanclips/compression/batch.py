@@ -33,7 +33,7 @@ class ClipJob:
     """One clip to make: the parent's bytes, `how` and `drift` determine the result.
 
     `how` is ("crop", roi, frames, encoder), ("constant", crf), ("external", file), ("copy",) or
-    ("optimize", goal, codec). A clip that cannot be read is an error, or kept if `lenient`.
+    ("optimize", goal, codec).
     """
 
     parent: Path
@@ -41,17 +41,17 @@ class ClipJob:
     record: Path
     how: tuple
     drift: Drift | None = None
-    lenient: bool = False
+    lenient: bool = False  # a clip that cannot be read is kept, else an error
 
 
 @dataclass(frozen=True)
 class Made:
-    """A delivered clip, of the parent `file`. `facts` is None where it is no readable video."""
+    """A delivered clip, of the parent `file`."""
 
     file: str
     key: str
     outcome: Outcome
-    facts: Probe | None
+    facts: Probe | None  # None where it is no readable video
     sha256_in: str
     sha256: str
 
@@ -102,7 +102,7 @@ def make(job: ClipJob, known: Sequence[Solved | None] = ()) -> Made:
     wanted = key(RECIPE, job.destination.name, [_told(part) for part in job.how],
                  job.drift and job.drift.fingerprint, sha256_in, ffmpeg_version())
     before = _before(job)
-    if before is not None and before.key == wanted:
+    if before and before.key == wanted:
         return before
     outcome = _outcome(job, [clip for clip in known if clip is not None])
     facts = None
@@ -110,7 +110,7 @@ def make(job: ClipJob, known: Sequence[Solved | None] = ()) -> Made:
         with suppress(ClipError) if job.lenient else nullcontext():
             facts = probe(outcome.path, least=1)
     made = Made(job.parent.name, wanted, outcome, facts, sha256_in, file_sha256(outcome.path))
-    if before is not None and before.outcome.path != outcome.path:  # it had another suffix
+    if before and before.outcome.path != outcome.path:  # it had another suffix
         before.outcome.path.unlink()
     write_text(job.record, json.dumps(asdict(made), indent=1, default=lambda path: path.name))
     return made

@@ -12,27 +12,21 @@ HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics of ITU-T H.273
 UNKNOWN = 2  # its code of "unspecified" for colours
 # Tracks that go into MP4; the others need Matroska.
 IN_MP4 = {"aac", "mp3", "ac3", "eac3", "alac", "flac", "opus", "mov_text"}
-KEPT_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv"}
-TAKEN = {".m4v": {"h264"}, ".mov": {"h264", "hevc"}}  # FFmpeg puts no other codec into these
+# The codecs that FFmpeg puts into a container; other containers are not kept.
+TAKEN = dict.fromkeys((".mp4", ".mkv"), set(CODECS)) | {".m4v": {"h264"}, ".mov": {"h264", "hevc"}}
 
 
 def unsupported(source: Inspection, codec: str) -> str | None:
     """Why leanclips cannot re-encode this file without losing something; None if it can."""
-    if source.videos > 1:
-        return "two video tracks"
-    if source.others:
-        return source.others[0]
-    if source.interlaced:
-        return "interlaced"
-    if source.colours[2] in HDR:
-        return f"HDR ({HDR[source.colours[2]]})"
-    if source.depth > 8:
-        return f"{source.depth}-bit"
-    if source.pixels not in CODECS[codec].pixels:
-        return f"pixel format {source.pixels}"
-    if source.width % 2 or source.height % 2:
-        return f"odd size {source.width}x{source.height}"
-    return None
+    transfer = source.colours[2]
+    losses = {
+        **dict.fromkeys(source.others, True),
+        "interlaced": source.interlaced,
+        f"HDR ({HDR.get(transfer)})": transfer in HDR,
+        f"{source.depth}-bit": source.depth > 8,
+        f"pixel format {source.pixels}": source.pixels not in CODECS[codec].pixels,
+        f"odd size {source.width}x{source.height}": source.width % 2 or source.height % 2}
+    return next((loss for loss, happens in losses.items() if happens), None)
 
 
 def broken(source: Inspection, made: Inspection, codec: str) -> list[str]:
@@ -40,34 +34,30 @@ def broken(source: Inspection, made: Inspection, codec: str) -> list[str]:
 
     Times may differ by a tick of the coarser clock, at most by a millisecond, Matroska's unit.
     """
-    found = []
-    if made.codec != codec:
-        found.append(f"codec {made.codec}")
-    if made.frames != source.frames:
-        found.append(f"{made.frames} frames instead of {source.frames}")
-    elif not _close(source.times, made.times, source.tick, made.tick):
-        found.append("timestamps")
-    for name, was, now in (("pixel format", source.pixels, made.pixels),
-                           ("size", _size(source), _size(made)),
-                           ("rotation", source.rotation, made.rotation)):
-        if was != now:
-            found.append(f"{name} {now} instead of {was}")
-    if abs(made.aspect / source.aspect - 1) > 1e-3:
-        found.append(f"pixel aspect {made.aspect:g} instead of {source.aspect:g}")
-    if any(was not in (now, UNKNOWN) for was, now in zip(source.colours, made.colours,
-                                                         strict=True)):
-        found.append(f"colour tags {made.colours} instead of {source.colours}")
-    if ([title for _, title in source.chapters] != [title for _, title in made.chapters]
+    same_tracks = ([(track.kind, track.codec, track.packets) for track in source.tracks]
+                   == [(track.kind, track.codec, track.packets) for track in made.tracks])
+    losses = {
+        f"codec {made.codec}": made.codec != codec,
+        f"{made.frames} frames instead of {source.frames}": made.frames != source.frames,
+        "timestamps": (made.frames == source.frames
+                       and not _close(source.times, made.times, source.tick, made.tick)),
+        f"pixel format {made.pixels} instead of {source.pixels}": made.pixels != source.pixels,
+        f"size {_size(made)} instead of {_size(source)}": _size(made) != _size(source),
+        f"rotation {made.rotation} instead of {source.rotation}": made.rotation != source.rotation,
+        f"pixel aspect {made.aspect:g} instead of {source.aspect:g}": (
+            abs(made.aspect / source.aspect - 1) > 1e-3),
+        f"colour tags {made.colours} instead of {source.colours}": any(
+            was not in (now, UNKNOWN)
+            for was, now in zip(source.colours, made.colours, strict=True)),
+        "chapters": (
+            [title for _, title in source.chapters] != [title for _, title in made.chapters]
             or not _close([start for start, _ in source.chapters],
-                          [start for start, _ in made.chapters], 1e-3)):
-        found.append("chapters")
-    if ([(track.kind, track.codec, track.packets) for track in source.tracks]
-            != [(track.kind, track.codec, track.packets) for track in made.tracks]):
-        found.append("audio or subtitles")
-    elif not all(_close(was.times, now.times, was.tick, now.tick)
-                 for was, now in zip(source.tracks, made.tracks, strict=True)):
-        found.append("times of audio or subtitles")
-    return found
+                          [start for start, _ in made.chapters], 1e-3)),
+        "audio or subtitles": not same_tracks,
+        "times of audio or subtitles": same_tracks and not all(
+            _close(was.times, now.times, was.tick, now.tick)
+            for was, now in zip(source.tracks, made.tracks, strict=True))}
+    return [loss for loss, happens in losses.items() if happens]
 
 
 def _size(clip: Inspection) -> str:
@@ -83,10 +73,9 @@ def _close(was: Sequence[float], now: Sequence[float], *ticks: float) -> bool:
 
 def suffixes(source: Path, codec: str | None) -> tuple[str, ...]:
     """The suffixes that a re-encoded file may have, best first. `codec` None stands for any."""
-    own = source.suffix.lower()
-    if own not in KEPT_SUFFIXES:
+    taken = TAKEN.get(source.suffix.lower())
+    if taken is None:
         return ".mp4", ".mkv"
-    taken = TAKEN.get(own, set(CODECS))
     return tuple(dict.fromkeys(source.suffix if name in taken else ".mp4"
                                for name in ([codec] if codec else CODECS)))
 
@@ -99,8 +88,7 @@ def suffix_for(path: Path, source: Inspection, codec: str) -> str:
 
 
 def delivered(source: Path, destination: Path, suffix: str) -> Path:
-    """`destination` with the suffix of the delivered file. After the source's whole name
-    (clip.avi.x) its own suffix is there already.
-    """
-    whole_name = destination.stem == source.name
-    return destination.with_suffix("" if whole_name and suffix == source.suffix else suffix)
+    """`destination` with the suffix of the delivered file."""
+    if destination.stem == source.name and suffix == source.suffix:
+        suffix = ""  # its place has the whole name (clip.avi.x), which ends with it already
+    return destination.with_suffix(suffix)

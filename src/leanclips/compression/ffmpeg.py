@@ -1,7 +1,9 @@
 """FFmpeg: the one place that starts it and knows its command lines."""
 
 import errno
+import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -15,7 +17,7 @@ import imageio_ffmpeg
 import numpy as np
 
 from leanclips.errors import ClipError, StudyError
-from leanclips.files import written_aside
+from leanclips.files import folder_aside, written_aside
 
 GET_FFMPEG = ("reinstall imageio-ffmpeg with pip, or set IMAGEIO_FFMPEG_EXE to the path of "
               "another FFmpeg")
@@ -29,6 +31,10 @@ BITEXACT = ("-fflags", "+bitexact", "-flags:v", "+bitexact")
 KEYFRAME_INTERVAL = 12  # frames, of a crop
 # SSIM is meant for about 256 lines; libvmaf averages pixels down to that by a whole factor.
 SSIM_SIZE = "scale=w=iw/{0}:h=ih/{0}:flags=area".format("max(1\\,round(min(iw\\,ih)/256))")
+PERFECT_DB = 60.0  # stands for the infinite PSNR of equal pictures
+# Where FFmpeg logs each frame's score and the PSNR of its chroma planes, without libvmaf.
+LOGGED = (("scores.log", r"(?:XPSNR y| Y): *(\S+)"), ("psnr.log", r"psnr\.u=(\S+)"),
+          ("psnr.log", r"psnr\.v=(\S+)"))
 # Faults of the machine or the folder; clips are decoded before FFmpeg gets them.
 NOT_THE_CLIP = {os.strerror(number) for number in (
     errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EIO, errno.ENOENT, errno.EACCES,
@@ -129,23 +135,17 @@ def run(arguments: Iterable[object], where: Path, folder: Path | None = None,
 
 @dataclass(frozen=True)
 class Codec:
-    """A video format and its encoder, with the scale of its CRF.
-
-    `first` is the CRF to try if nothing is known, `slope` what a CRF costs in headroom (see
-    quality.Metric), `halving` how many halve the bytes (all measured on J-HMDB clips at VMAF NEG
-    93). `pixels` are FFmpeg's names of the pixel formats that the encoder keeps. `zones`: each
-    window can have its own CRF.
-    """
+    """A video format and its encoder, with the scale of its CRF."""
 
     encoder: str
     lowest: float
     highest: float
     step: float
-    first: float
-    slope: float
-    halving: float
-    pixels: frozenset[str]
-    zones: bool
+    first: float  # the CRF to try if nothing is known
+    slope: float  # what a CRF costs in headroom (see quality.Metric)
+    halving: float  # how many CRF halve the bytes
+    pixels: frozenset[str]  # FFmpeg's names of the pixel formats that the encoder keeps
+    zones: bool  # whether each window can have its own CRF
 
     def at(self, crf: float) -> float:
         """The nearest CRF on the scale."""
@@ -153,6 +153,7 @@ class Codec:
         return float(min(max(crf, self.lowest), self.highest))
 
 
+# `first`, `slope` and `halving` are measured on J-HMDB clips at VMAF NEG 93.
 _PLANAR = frozenset(f"yuv{full}{layout}p" for layout in (420, 422, 444) for full in ("", "j"))
 CODECS = {
     "h264": Codec("libx264", 1, 51, 0.1, 20, -1.0, 5.5, _PLANAR, True),
@@ -225,13 +226,14 @@ def write_crop(frames: Iterable[np.ndarray], side: int, fps: float, destination:
                 destination.resolve()], destination, frames=frames)
 
 
-def compare(distorted: Path, reference: Path, folder: Path, metric: str,
-            height: int | None) -> None:
-    """Write what FFmpeg measures of each frame into `folder`: with libvmaf scores.json (VMAF NEG,
-    the PSNR of each plane, SSIM for metric `ssim`), else scores.log (the metric) and psnr.log.
+def compare(distorted: Path, reference: Path, metric: str,
+            height: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """The score of each frame (frames,) by `metric`, where "vmaf" is VMAF NEG, and the PSNR of its
+    worse chroma plane (frames,) in dB.
 
     Frames are paired by number, whatever their timestamps. With a `height`, both clips are first
-    rotated as they are shown and scaled to it (bicubic).
+    rotated as they are shown and scaled to it (bicubic). FFmpeg's logs are kept temporarily beside
+    `distorted`. StudyError if a clip cannot be decoded or a log cannot be read.
     """
     filters = filters_of(metric)
     require(*filters)
@@ -247,5 +249,19 @@ def compare(distorted: Path, reference: Path, folder: Path, metric: str,
         graph += ("[d]split[d1][d2];[r]split[r1][r2];"
                   "[d1][r1]psnr,metadata=print:file=psnr.log,nullsink;"
                   f"[d2]{size}[d3];[r2]{size}[r3];[d3][r3]{metric}=stats_file=scores.log")
-    run([*rotation, "-i", distorted.resolve(), *rotation, "-i", reference.resolve(), "-lavfi",
-         graph, "-fps_mode", "passthrough", "-f", "null", "-"], distorted, folder)
+    with folder_aside(distorted.parent) as folder:
+        run([*rotation, "-i", distorted.resolve(), *rotation, "-i", reference.resolve(), "-lavfi",
+             graph, "-fps_mode", "passthrough", "-f", "null", "-"], distorted, folder)
+        try:
+            if filters == ("libvmaf",):
+                frames = json.loads((folder / "scores.json").read_text())["frames"]
+                names = "vmaf" if metric == "vmaf" else "float_ssim", "psnr_cb", "psnr_cr"
+                found = np.array([[frame["metrics"][name] for frame in frames] for name in names])
+            else:
+                found = np.array([re.findall(pattern, (folder / log).read_text())
+                                  for log, pattern in LOGGED], float).clip(max=PERFECT_DB)
+        except (OSError, ValueError, KeyError):
+            raise StudyError("FFmpeg's scores cannot be read (maybe the disk is full)",
+                             distorted.parent, "free some space and start again") from None
+    scores, *planes = found
+    return scores, np.minimum(*planes)

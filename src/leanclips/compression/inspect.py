@@ -21,77 +21,60 @@ REPLACE = "replace it by a good copy or take it out of the set"
 # A cut, as FFmpeg's filter scdet finds it at 10 %: the levels of luma by which a frame differs from
 # the one before, and by which that difference differs from the one before it.
 CUT = 25.5
-COVER = "a cover picture"
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A clip as it is shown: width and height after rotation (degrees, counter-clockwise).
-
-    `fps` is the rate that the container states; `seconds` runs from the first frame's time to
-    the end of the last one. J-HMDB states 30 and holds gaps: 40 frames may last 1.6 s.
-    `pixels` is FFmpeg's name of the pixel format.
-    """
+    """A clip as it is shown: width and height after rotation."""
 
     width: int
     height: int
     frames: int
-    fps: float
-    seconds: float
-    rotation: int
+    fps: float  # as the container states it: J-HMDB states 30 and holds gaps
+    seconds: float  # from the first frame's time to the end of the last: 1.6 for 40 such frames
+    rotation: int  # degrees, counter-clockwise
     codec: str
-    pixels: str
+    pixels: str  # FFmpeg's name of the pixel format
 
 
 @dataclass(frozen=True)
 class Looks:
-    """What predicts a clip's CRF. `qp` is the mean quantizer on H.264's scale, None where the
-    decoder does not export it; `bits` those of the video track for each pixel shown. In grey levels
-    of luma: `motion` is the mean change to the next frame, `detail` that to the next pixel,
-    `grain` the median second difference of three pixels, `contrast` the standard deviation.
-    """
+    """What predicts a clip's CRF. The last four are in grey levels of luma."""
 
-    qp: float | None
-    bits: float
-    motion: float
-    detail: float
-    grain: float
-    contrast: float
+    qp: float | None  # the mean quantizer on H.264's scale, if the decoder exports it
+    bits: float  # those of the video track for each pixel shown
+    motion: float  # the mean change to the next frame
+    detail: float  # the mean change to the next pixel
+    grain: float  # the median second difference of three pixels
+    contrast: float  # the standard deviation
 
 
 @dataclass(frozen=True)
 class Track:
-    """An audio or subtitle track: its packets' hash and times, in seconds from the first frame."""
+    """An audio or subtitle track."""
 
     kind: str
     codec: str
-    packets: str
-    times: tuple[float, ...]
-    tick: float
+    packets: str  # their hash
+    times: tuple[float, ...]  # of the packets, in seconds from the first frame
+    tick: float  # the unit of its times, in seconds
 
 
 @dataclass(frozen=True)
 class Inspection(Probe):
-    """A clip that was decoded from end to end, and what else its file holds.
+    """A clip that was decoded from end to end, and what else its file holds."""
 
-    `times` are seconds of each frame, ascending, the first at 0, as are the starts of `chapters`,
-    each with its title; `tick` is the unit that the file counts frame times in. `cuts` are the
-    first frames of new scenes; `colours` range, primaries, transfer and matrix; `aspect` that of
-    a pixel; `depth` bits for each sample; `others` what is neither video, audio nor subtitles.
-    """
-
-    times: tuple[float, ...]
-    tick: float
-    cuts: tuple[int, ...]
+    times: tuple[float, ...]  # of each frame in seconds, ascending, the first at 0
+    tick: float  # the unit that the file counts frame times in, in seconds
+    cuts: tuple[int, ...]  # the first frames of new scenes
     looks: Looks
     interlaced: bool
-    aspect: float
-    colours: tuple[int, ...]
-    depth: int
-    videos: int
+    aspect: float  # of a pixel
+    colours: tuple[int, ...]  # range, primaries, transfer and matrix (ITU-T H.273)
+    depth: int  # bits for each sample
     tracks: tuple[Track, ...]
-    others: tuple[str, ...]
-    chapters: tuple[tuple[float, str], ...]
+    others: tuple[str, ...]  # what re-encoding would lose, in words
+    chapters: tuple[tuple[float, str], ...]  # start in seconds from the first frame, and title
 
 
 def probe(path: Path, whole: bool = False, least: int = 2) -> Probe:
@@ -122,22 +105,25 @@ def inspect(path: Path, least: int = 1) -> Inspection:
             elif data := _payload(codec, bytes(packet)):
                 digests[index].update(data)
                 ticks[index].append(packet.pts if packet.pts is not None else packet.dts)
-        found, context = shown.probe(container, least), video.codec_context
+        found, context, shown_at = shown.probe(container, least), video.codec_context, shown.decoded
         start = min(_seconds(shown.ticks, video), default=0.0)
-        others, shown_at = _others(container, video, kept), shown.decoded
         if None not in shown_at:
             shown_at = (np.sort(shown_at) - min(shown_at)).tolist()
+        tracks = []
+        for stream in kept:
+            codec, digest = stream.codec.canonical_name, digests[stream.index].hexdigest()
+            times = tuple(time - start for time in _seconds(ticks[stream.index], stream))
+            # PCM has no packets of its own: containers cut it as they like, so it has one time.
+            tracks.append(Track(stream.type, codec, digest, times[:1] if codec.startswith("pcm_")
+                                else times, float(stream.time_base)))
         return Inspection(
             **vars(found), times=tuple(_seconds(shown_at, video)), tick=float(video.time_base),
             cuts=tuple(pictures.cuts), looks=pictures.looks(shown.bytes),
-            interlaced=pictures.interlaced,
-            aspect=float(video.sample_aspect_ratio or 1) or 1.0,
+            interlaced=pictures.interlaced, aspect=float(video.sample_aspect_ratio or 1),
             colours=(2 if context.color_range == 2 else 1,  # limited where unsaid
                      context.color_primaries, context.color_trc, context.colorspace),
             depth=max(part.bits for part in shown.first.format.components),
-            videos=len(container.streams.video) - others.count(COVER), others=tuple(others),
-            tracks=tuple(_track(stream, ticks[stream.index], digests[stream.index].hexdigest(),
-                                start) for stream in kept),
+            tracks=tuple(tracks), others=_others(container, video, kept),
             chapters=tuple((float(chapter["start"] * chapter["time_base"]) - start,
                             chapter["metadata"].get("title", ""))
                            for chapter in container.chapters()))
@@ -192,15 +178,15 @@ class _Pictures:
 
     def __init__(self):
         self.quantizers, self.changes, self.textures, self.cuts = [], [], [], []
-        self.pixels, self.interlaced, self.before = 0, False, None
+        self.pixels, self.interlaced, self.before = 0, False, np.empty((0, 0))
 
     def add(self, frame: av.VideoFrame) -> None:
         plane = frame.planes[0]  # every fourth row of luma: enough to see a cut, and cheap
         # The line size of a picture that is stored bottom-up is negative.
         rows = np.frombuffer(plane, np.uint8).reshape(-1, abs(plane.line_size))
         luma, before = rows[:frame.height:4, :frame.width].astype(np.int16), self.before
-        like = before is not None and before.shape == luma.shape
-        self.changes.append(float(np.abs(luma - before).mean()) if like else 0.0)
+        self.changes.append(float(np.abs(luma - before).mean()) if before.shape == luma.shape
+                            else 0.0)
         self.before = luma
         if min(self.changes[-1], abs(self.changes[-1] - self.changes[-2:][0])) >= CUT:
             self.cuts.append(len(self.changes) - 1)
@@ -227,26 +213,20 @@ class _Pictures:
 
 
 def _others(container: av.container.InputContainer, video: av.VideoStream,
-            kept: Sequence[av.stream.Stream]) -> list[str]:
+            kept: Sequence[av.stream.Stream]) -> tuple[str, ...]:
     """What an encode would lose, in words. FFmpeg writes MP4's track of chapters anew."""
-    found, chapters = [], len(container.chapters())
+    found, videos, chapters = [], 0, len(container.chapters())
     for stream in container.streams:
         if stream.disposition & av.stream.Disposition.attached_pic:
-            found.append(COVER)
-        elif not (stream.type == "video" or stream in kept or stream.type == "data"
-                  and stream.name == "bin_data" and stream.frames == chapters > 0):
+            found.append("a cover picture")
+        elif stream.type == "video":
+            videos += 1
+        elif not (stream in kept or stream.type == "data" and stream.name == "bin_data"
+                  and stream.frames == chapters > 0):
             found.append(f"{'an' if stream.type.startswith('a') else 'a'} {stream.type} track")
     if video.metadata.get("alpha_mode") == "1":  # WebM's, which decoders here leave out
         found.append("an alpha channel")
-    return found
-
-
-def _track(stream: av.stream.Stream, ticks: list[int | None], digest: str, start: float) -> Track:
-    """PCM has no packets of its own: containers cut it as they like, so it has one time."""
-    codec = stream.codec.canonical_name
-    times = tuple(t - start for t in _seconds(ticks, stream))
-    return Track(stream.type, codec, digest, times[:1] if codec.startswith("pcm_") else times,
-                 float(stream.time_base))
+    return ("two video tracks",) * (videos > 1) + tuple(found)
 
 
 def _payload(codec: str, data: bytes) -> bytes:

@@ -26,12 +26,9 @@ DRIFT_PER_CRF = 0.11
 
 
 class Drift(Protocol):
-    """The mean cosine distance (0 to 2) of a network's features between two files' frames.
+    """The mean cosine distance (0 to 2) of a network's features between two files' frames."""
 
-    `fingerprint` names the network and the frames it sees.
-    """
-
-    fingerprint: str
+    fingerprint: str  # names the network and the frames it sees
 
     def __call__(self, source: Path, made: Path) -> float: ...
 
@@ -66,23 +63,18 @@ class Sample:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result for a clip: `path` is the delivered file, `tries` every encode of the search.
+    """The result for a clip."""
 
-    `quality` is that of the delivered file against the source clip, perfect for kept originals.
-    `starts` are the first frames of its windows, `crfs` the CRF of each (one: the whole clip).
-    `detail` adds to `reason`, in words. `drift` is the cosine distance of its features.
-    """
-
-    path: Path
+    path: Path  # the delivered file
     bytes_in: int
     bytes_out: int
-    quality: Quality
+    quality: Quality  # of the delivered file against the source, perfect for kept originals
     reason: Reason
-    crfs: tuple[float, ...] = ()
-    starts: tuple[int, ...] = (0,)
-    tries: tuple[Sample, ...] = ()
-    detail: str = ""
-    drift: float | None = None
+    crfs: tuple[float, ...] = ()  # of each window (one: the whole clip)
+    starts: tuple[int, ...] = (0,)  # the first frame of each window
+    tries: tuple[Sample, ...] = ()  # every encode of the search
+    detail: str = ""  # adds to the reason, in words
+    drift: float | None = None  # the cosine distance of its features
     solved: Solved | None = None
 
     @property
@@ -114,53 +106,47 @@ def optimize(source: Path, goal: Goal, destination: Path, codec: str | None = No
         return keep(source, destination, Reason.UNSUPPORTED,
                     why or f"this FFmpeg has no {kind.encoder}")
     starts = tuple(part.start for part in parts)
-    tries: list[_Try] = []
+    made: dict[Trial, tuple[Path, Quality, float | None]] = {}  # the drift where it is limited
     with folder_aside(destination.parent) as folder:
 
-        def attempt(crfs: tuple[float, ...]) -> _Try:
-            path = folder / f"try-{len(tries)}{suffix_for(source, was, codec)}"
+        def attempt(crfs: tuple[float, ...]) -> Trial:
+            path = folder / f"try-{len(made)}{suffix_for(source, was, codec)}"
             encode(source, path, codec, crfs, starts)
             quality, moved = measure(path, source, parts, goal), None
             headroom = quality.headroom if len(crfs) > 1 else (min(quality.headroom),)
             if goal.drift is not None:
                 moved = drift(source, path)
                 headroom = tuple(min(room, _drift_room(goal.drift, moved)) for room in headroom)
-            tries.append(_Try(crfs, path.stat().st_size, headroom, path, quality, moved))
-            for one in tries:
-                if one is not best(tries):
-                    one.path.unlink(missing_ok=True)
-            return tries[-1]
+            trial = Trial(crfs, path.stat().st_size, headroom)
+            made[trial] = path, quality, moved
+            for other, (file, *_) in made.items():
+                if other is not best(made):
+                    file.unlink(missing_ok=True)
+            return trial
 
         try:
-            search(attempt, len(parts) if kind.zones else 1,
-                   guess(was.looks, [clip for clip in done if clip.codec == codec], kind,
-                         goal.tolerance), most)
+            tries = search(attempt, len(parts) if kind.zones else 1,
+                           guess(was.looks, [clip for clip in done if clip.codec == codec], kind,
+                                 goal.tolerance), most)
         except ClipError as error:  # the clip decodes, so the encoder or the container fails
             return keep(source, destination, Reason.UNSUPPORTED, error.what)
-        found = {"tries": tuple(Sample(one.crfs, one.bytes, one.quality.worst) for one in tries),
+        found = {"tries": tuple(Sample(one.crfs, one.bytes, made[one][1].worst) for one in tries),
                  "solved": solved(was.looks, tries, goal.tolerance, codec)}
         chosen = best(tries)
         if chosen is None or chosen.bytes > most:
             return keep(source, destination, *why_kept(tries, kind.lowest, most), **found)
-        if lost := problems(was, chosen.path, codec):
+        candidate, quality, moved = made[chosen]
+        if lost := problems(was, candidate, codec):
             return keep(source, destination, Reason.BROKEN, "; ".join(lost), **found)
-        path = delivered(source, destination, chosen.path.suffix)
-        os.replace(chosen.path, path)
-    reason, detail = _why_above(chosen, goal, kind.highest)
+        path = delivered(source, destination, candidate.suffix)
+        os.replace(candidate, path)
+    if drift and moved is None:
+        moved = drift(source, path)
+    reason, detail = _why_above(quality, moved, goal, max(chosen.crfs) >= kind.highest)
     if was.codec != codec:
         detail = "; ".join(filter(None, (f"{was.codec} to {codec}", detail)))
-    return Outcome(path, source.stat().st_size, chosen.bytes, chosen.quality, reason, chosen.crfs,
-                   starts, detail=detail, drift=drift(source, path)
-                   if drift and chosen.drift is None else chosen.drift, **found)
-
-
-@dataclass(frozen=True)
-class _Try(Trial):
-    """An encode in the file `path`, and the drift of its features where that is limited."""
-
-    path: Path
-    quality: Quality
-    drift: float | None
+    return Outcome(path, source.stat().st_size, chosen.bytes, quality, reason, chosen.crfs,
+                   starts, detail=detail, drift=moved, **found)
 
 
 def _drift_room(allowed: float, drift: float) -> float:
@@ -168,18 +154,18 @@ def _drift_room(allowed: float, drift: float) -> float:
     return log(allowed / max(drift, 1e-9)) / DRIFT_PER_CRF if allowed else -HIGHEST
 
 
-def _why_above(made: _Try, goal: Goal, highest: float) -> tuple[Reason, str]:
+def _why_above(quality: Quality, drift: float | None, goal: Goal,
+               at_highest: bool) -> tuple[Reason, str]:
     """Why an encode was delivered: it is within the tolerance, or what keeps it above."""
     metric = METRICS[goal.metric]
-    if made.quality.worst <= goal.target + metric.tolerance:
+    if quality.worst <= goal.target + metric.tolerance:
         return Reason.OPTIMIZED, ""
-    rooms = {"": metric.headroom(made.quality.worst, goal.target),
-             "held up by its colours": (made.quality.chroma - goal.chroma) / CHROMA_DB_PER_CRF}
+    scored = "at the highest CRF" if at_highest else "no CRF nearer to the target was found"
+    rooms = {scored: metric.headroom(quality.worst, goal.target),
+             "held up by its colours": (quality.chroma - goal.chroma) / CHROMA_DB_PER_CRF}
     if goal.drift is not None:
-        rooms["held up by the features"] = _drift_room(goal.drift, made.drift)
-    at_end = max(made.crfs) >= highest
-    return Reason.ABOVE, min(rooms, key=rooms.get) or (
-        "at the highest CRF" if at_end else "no CRF nearer to the target was found")
+        rooms["held up by the features"] = _drift_room(goal.drift, drift)
+    return Reason.ABOVE, min(rooms, key=rooms.get)
 
 
 def why_kept(trials: Sequence[Trial], lowest: float, most: float) -> tuple[Reason, str]:
@@ -191,8 +177,8 @@ def why_kept(trials: Sequence[Trial], lowest: float, most: float) -> tuple[Reaso
     if any(crf <= lowest and room < 0 for trial in trials
            for crf, room in zip(trial.crfs, trial.headroom, strict=True)):
         return Reason.UNREACHABLE, ""
-    used_up = len(trials) == MOST_TRIALS
-    return Reason.NO_GAIN, "the target was not reached in six encodes" if used_up else ""
+    return Reason.NO_GAIN, ("the target was not reached in six encodes"
+                            if len(trials) == MOST_TRIALS else "")
 
 
 def require_for(goal: Goal, codec: str | None) -> None:
@@ -211,14 +197,12 @@ def problems(was: Inspection, made: Path, codec: str) -> list[str]:
 def constant(source: Path, crf: float, destination: Path) -> Outcome:
     """Deliver `source` by x264 at this CRF: the control. StudyError if it would lose something."""
     was = inspect(source)
-    with folder_aside(destination.parent) as folder:
-        candidate = folder / "candidate.mp4"
+    with written_aside(destination) as candidate:
         encode(source, candidate, "h264", (crf,))
         quality = measure(candidate, source, windows(was.times, was.cuts), Goal())
         if found := problems(was, candidate, "h264"):
             raise StudyError(f"the re-encoded file breaks the contract ({'; '.join(found)})",
                              source, "please report this clip; it was not replaced")
-        os.replace(candidate, destination)
     size = destination.stat().st_size
     return Outcome(destination, source.stat().st_size, size, quality, Reason.CONSTANT, (crf,),
                    tries=(Sample((crf,), size, quality.worst),))
@@ -230,10 +214,10 @@ def external(source: Path, made: Path, destination: Path) -> Outcome:
     if found := broken(was, now, now.codec):
         raise ClipError(f"the file does not keep what its source is ({'; '.join(found)})", made,
                         "encode it again without changing that")
-    quality = measure(made, source, windows(was.times, was.cuts), Goal(), destination.parent)
     path = destination.with_suffix(made.suffix)
     with written_aside(path) as aside:
         shutil.copyfile(made, aside)
+        quality = measure(aside, source, windows(was.times, was.cuts), Goal())
     return Outcome(path, source.stat().st_size, path.stat().st_size, quality, Reason.EXTERNAL)
 
 

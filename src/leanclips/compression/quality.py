@@ -1,7 +1,5 @@
 """Perceptual quality of a re-encoded clip: a score per frame, and that of the worst second."""
 
-import json
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from leanclips.compression.ffmpeg import compare, filters_of
-from leanclips.errors import ClipError, StudyError
-from leanclips.files import folder_aside
+from leanclips.compression.ffmpeg import PERFECT_DB, compare
+from leanclips.errors import ClipError
 
 WINDOW_SECONDS, WINDOW_FRAMES = 1.0, 8  # the least
 MOST_WINDOWS = 2000  # their zones have to fit on a command line
@@ -21,7 +18,6 @@ PERCENTILE = 10
 # (38 J-HMDB clips); below 34 dB, colours are lost without a change of the score.
 CHROMA_DB = 34.0
 CHROMA_DB_PER_CRF = 0.45
-PERFECT_DB = 60.0
 
 
 def logit(percent: float) -> float:
@@ -32,18 +28,14 @@ def logit(percent: float) -> float:
 
 @dataclass(frozen=True)
 class Metric:
-    """A measure of quality: `straight` makes it nearly linear in CRF, falling by `per_crf`.
-
-    A delivered clip lies in [target, target + `tolerance`]. No target is above `largest`, where
-    the scale saturates.
-    """
+    """A measure of quality: `straight` makes it nearly linear in CRF, falling by `per_crf`."""
 
     target: float
-    tolerance: float
+    tolerance: float  # a delivered clip lies in [target, target + tolerance]
     highest: float
     straight: Callable[[float], float]
     per_crf: float
-    largest: float
+    largest: float  # no target is above it, where the scale saturates
 
     def headroom(self, score: float, target: float) -> float:
         """About how many CRF `score` is above `target`; negative if it misses the target."""
@@ -60,16 +52,12 @@ METRICS = {
 
 @dataclass(frozen=True)
 class Goal:
-    """What a delivered clip has to hold: `target` on the scale of `metric`, in every window.
-
-    `height` is the display height in pixels that the score is for; None is the clip's own.
-    `drift` is the largest allowed cosine distance of its features from the source's.
-    """
+    """What a delivered clip has to hold: `target` on the scale of `metric`, in every window."""
 
     target: float = METRICS["vmaf"].target
     metric: str = "vmaf"
-    height: int | None = None
-    drift: float | None = None
+    height: int | None = None  # of the display that the score is for, in pixels; None: the clip's
+    drift: float | None = None  # largest allowed cosine distance of its features from the source's
 
     @property
     def tolerance(self) -> float:
@@ -86,16 +74,13 @@ class Goal:
 
 @dataclass(frozen=True)
 class Quality:
-    """Scores on the goal's metric: `windows` the 10th percentile of each window, `worst` the least
-    of them. `chroma` is the least 10th percentile of the worse chroma plane's PSNR, in dB;
-    `headroom` about how many CRF each window is above the goal, negative if it misses it.
-    """
+    """Scores on the goal's metric. That of a window is its frames' 10th percentile."""
 
-    worst: float
-    mean: float
-    chroma: float = PERFECT_DB
+    worst: float  # the least score of a window
+    mean: float  # of all frames
+    chroma: float = PERFECT_DB  # of the worse plane, as PSNR in dB: the least of a window
     windows: tuple[float, ...] = ()
-    headroom: tuple[float, ...] = ()
+    headroom: tuple[float, ...] = ()  # about how many CRF above the goal; below it: negative
 
 
 def windows(times: Sequence[float], cuts: Sequence[int] = ()) -> list[slice]:
@@ -121,45 +106,15 @@ def windows(times: Sequence[float], cuts: Sequence[int] = ()) -> list[slice]:
             for part in parted(scene.start, scene.stop, range(scene.start + 1, scene.stop))]
 
 
-def measure(distorted: Path, reference: Path, parts: Sequence[slice], goal: Goal,
-            beside: Path | None = None) -> Quality:
+def measure(distorted: Path, reference: Path, parts: Sequence[slice], goal: Goal) -> Quality:
     """Quality of `distorted` against `reference` in each window of frames.
 
-    FFmpeg's logs are kept temporarily in the folder `beside`, by default that of `distorted`.
-    Raises StudyError if either clip cannot be decoded.
+    ClipError if they have no frame in common, StudyError if one of them cannot be decoded.
     """
-    with folder_aside(beside or distorted.parent) as folder:
-        compare(distorted, reference, folder, goal.metric, goal.height)
-        scores, chroma = _scores(folder, goal.metric)
+    scores, chroma = compare(distorted, reference, goal.metric, goal.height)
     if not len(scores):
         raise ClipError("no frame could be compared", distorted, "check that the clip plays")
     return judge(scores, chroma, parts, goal)
-
-
-def _scores(folder: Path, metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """The score of each frame (frames,), and its worse chroma plane's PSNR (frames,) in dB."""
-    try:
-        if filters_of(metric) == ("libvmaf",):
-            frames = [frame["metrics"] for frame in
-                      json.loads((folder / "scores.json").read_text())["frames"]]
-            name = "vmaf" if metric == "vmaf" else "float_ssim"
-            scores = np.array([frame[name] for frame in frames])
-            chroma = np.array([min(frame["psnr_cb"], frame["psnr_cr"]) for frame in frames])
-        else:
-            scores = _logged(folder / "scores.log", r"(?:XPSNR y| Y): *(\S+)")
-            chroma = np.minimum(*(_logged(folder / "psnr.log", rf"psnr\.{plane}=(\S+)")
-                                  for plane in "uv"))
-        if len(scores) != len(chroma):
-            raise ValueError
-    except (OSError, ValueError, KeyError):
-        raise StudyError("FFmpeg's scores cannot be read (maybe the disk is full)", folder.parent,
-                         "free some space and start again") from None
-    return scores, chroma
-
-
-def _logged(log: Path, pattern: str) -> np.ndarray:
-    """The number that `pattern` finds for each frame, kept finite."""
-    return np.minimum(np.array(re.findall(pattern, log.read_text()), float), PERFECT_DB)
 
 
 def judge(scores: np.ndarray, chroma: np.ndarray, parts: Sequence[slice], goal: Goal) -> Quality:

@@ -36,17 +36,14 @@ ENOUGH = 8  # clips, for every forecast of bytes to be trusted
 
 @dataclass(frozen=True)
 class Guess:
-    """What is known before the first encode: the CRF to begin with, the tolerated headroom, the
-    headroom per CRF near the target, how many CRF headroom is worth at first (see `step`), and the
-    highest CRF at which the first encode's forecast of the bytes is trusted.
-    """
+    """What is known before the first encode."""
 
-    crf: float
-    tolerance: float
+    crf: float  # to begin with
+    tolerance: float  # the tolerated headroom
     codec: Codec = CODECS["h264"]
-    slope: float = SLOPE
-    gains: tuple[float, ...] = GAINS
-    relied_to: float = -inf
+    slope: float = SLOPE  # headroom per CRF near the target
+    gains: tuple[float, ...] = GAINS  # how many CRF headroom is worth at first (see `step`)
+    relied_to: float = -inf  # highest CRF at which the first encode's forecast of bytes is trusted
 
     def step(self, crf: float, headroom: float) -> float:
         """The CRF at the middle of the tolerance, from the first encode's CRF and headroom. Quality
@@ -137,22 +134,17 @@ def next_crfs(trials: Sequence[Trial], guess: Guess) -> tuple[float, ...]:
     wanted = [points[-1][0] + (step if step < shared else shared + 0.6 * (step - shared))
               for points, step in zip(curves, steps, strict=True)]
     if trials[-1].worst < 0 and len(trials) >= 3:
-        wanted = _carefully(trials, wanted, guess)
+        # One or another of many windows misses by chance: lower all until an error like the last
+        # one makes none miss. Keep an encode that held where the lowered one would be no smaller.
+        held = best(trials)
+        last_chance = held is None and len(trials) == MOST_TRIALS - 1
+        least = (2.0 if last_chance else 0.7) * (guess.tolerance / 2 - trials[-1].worst)
+        wanted = [min(crf, was + (room - least) / -guess.slope) for crf, was, room
+                  in zip(wanted, trials[-1].crfs, trials[-1].headroom, strict=True)]
+        if held and np.less_equal(wanted, held.crfs).all():
+            wanted = held.crfs
     most = median(wanted) + SPREAD
     return tuple(guess.codec.at(min(crf, most)) for crf in wanted)
-
-
-def _carefully(trials: Sequence[Trial], wanted: Sequence[float], guess: Guess) -> Sequence[float]:
-    """`wanted`, lowered until an error like the last one makes no window miss its target: one or
-    another of many misses by chance. An encode that held the target is kept where the lowered one
-    would be no smaller.
-    """
-    held = best(trials)
-    last_chance = held is None and len(trials) == MOST_TRIALS - 1
-    least = (2.0 if last_chance else 0.7) * (guess.tolerance / 2 - trials[-1].worst)
-    safe = [min(crf, was + (room - least) / -guess.slope) for crf, was, room
-            in zip(wanted, trials[-1].crfs, trials[-1].headroom, strict=True)]
-    return held.crfs if held and np.less_equal(safe, held.crfs).all() else safe
 
 
 def next_crf(points: Sequence[tuple[float, float]], guess: Guess) -> float:
@@ -165,17 +157,16 @@ def next_crf(points: Sequence[tuple[float, float]], guess: Guess) -> float:
     codec, aim = guess.codec, guess.tolerance / 2
     if 0 <= points[-1][1] <= guess.tolerance:
         return points[-1][0]
-    low = max((point for point in points if point[1] >= 0), default=None)
-    high = min((point for point in points if point[1] < 0 and (low is None or point > low)),
-               default=None)
-    first = codec.lowest if low is None else low[0] + codec.step
-    last = codec.highest if high is None else high[0] - codec.step
+    below, above = (codec.lowest - codec.step, inf), (codec.highest + codec.step, -inf)
+    low = max((point for point in points if point[1] >= 0), default=below)
+    high = min((point for point in points if point[1] < 0 and point > low), default=above)
+    first, last = low[0] + codec.step, high[0] - codec.step
     if first > last + 1e-9:
-        return codec.lowest if low is None else low[0]
-    if low is not None and high is not None:
+        return max(low[0], codec.lowest)
+    if low in points and high in points:
         crf = _between(points, low, high, aim)
     elif len(points) > 4:
-        crf = first if low is None else last
+        crf = last if low in points else first
     else:
         crf = _secant(points, aim, guess)
     return codec.at(min(max(crf, first), last))
@@ -227,15 +218,13 @@ def _secant(points: Sequence[tuple[float, float]], aim: float, guess: Guess) -> 
 
 @dataclass(frozen=True)
 class Solved:
-    """A finished clip: its `features`, the one CRF that would hold its target, its headroom per CRF
-    there, and the CRF and headroom of its first encode. CRFs of codecs cannot be compared.
-    """
+    """What can be learnt from a finished clip."""
 
-    looks: tuple[float, ...]
-    crf: float
-    slope: float
-    first: tuple[float, float]
-    codec: str = "h264"
+    looks: tuple[float, ...]  # its `features`
+    crf: float  # the one that would hold its target
+    slope: float  # its headroom per CRF there
+    first: tuple[float, float]  # CRF and headroom of its first encode
+    codec: str = "h264"  # whose CRFs cannot be compared with another's
 
 
 def features(looks: Looks) -> tuple[float, ...]:
@@ -263,29 +252,26 @@ def guess(looks: Looks, done: Sequence[Solved], codec: Codec, tolerance: float) 
     headroom was worth on their first encodes; without clips, the codec's `first` and `slope`.
     Never far below the source's own mean quantizer.
     """
-    gains = np.array([gain / -codec.slope for gain in GAINS])
+    crf, gains = codec.first, np.array(GAINS) / -codec.slope
     qp = -inf if looks.qp is None else looks.qp
-    floor, no_finer = qp - BELOW_SOURCE, qp - QP_ABOVE_CRF
-    if not done:
-        return Guess(max(codec.first, floor), tolerance, codec, codec.slope, tuple(gains.tolist()),
-                     no_finer)
-    crfs = np.array([clip.crf for clip in done])
-    seen = np.array([clip.looks for clip in done])
-    scale = seen.std(axis=0) + 0.1
-    spread = (seen - seen.mean(axis=0)) / scale
-    weights = np.linalg.solve(spread.T @ spread + LOOKS_WEIGHT * np.eye(spread.shape[1]),
-                              spread.T @ (crfs - crfs.mean()))
-    level = (crfs.sum() + codec.first * FIRST_WEIGHT) / (len(crfs) + FIRST_WEIGHT)
-    crf = level + (np.array(features(looks)) - seen.mean(axis=0)) / scale @ weights
-    crf = min(max(crf, min(codec.first, crfs.min())), max(codec.first, crfs.max()))
     slope = ((sum(clip.slope for clip in done) + SLOPE_WEIGHT * codec.slope)
              / (len(done) + SLOPE_WEIGHT))
-    terms = np.array([step_terms(*clip.first, tolerance) for clip in done])
-    steps = np.array([clip.crf - clip.first[0] for clip in done])
-    gains = gains + np.linalg.solve(terms.T @ terms + GAINS_WEIGHT * np.eye(len(gains)),
-                                    terms.T @ (steps - terms @ gains))
-    return Guess(float(max(crf, floor)), tolerance, codec, float(slope), tuple(gains.tolist()),
-                 inf if len(done) >= ENOUGH else no_finer)
+    if done:
+        crfs = np.array([clip.crf for clip in done])
+        seen = np.array([clip.looks for clip in done])
+        scale = seen.std(axis=0) + 0.1
+        spread = (seen - seen.mean(axis=0)) / scale
+        weights = np.linalg.solve(spread.T @ spread + LOOKS_WEIGHT * np.eye(spread.shape[1]),
+                                  spread.T @ (crfs - crfs.mean()))
+        level = (crfs.sum() + codec.first * FIRST_WEIGHT) / (len(crfs) + FIRST_WEIGHT)
+        crf = level + (np.array(features(looks)) - seen.mean(axis=0)) / scale @ weights
+        crf = np.clip(crf, min(codec.first, crfs.min()), max(codec.first, crfs.max()))
+        terms = np.array([step_terms(*clip.first, tolerance) for clip in done])
+        steps = np.array([clip.crf - clip.first[0] for clip in done])
+        gains = gains + np.linalg.solve(terms.T @ terms + GAINS_WEIGHT * np.eye(len(gains)),
+                                        terms.T @ (steps - terms @ gains))
+    return Guess(float(max(crf, qp - BELOW_SOURCE)), tolerance, codec, slope,
+                 tuple(gains.tolist()), inf if len(done) >= ENOUGH else qp - QP_ABOVE_CRF)
 
 
 def next_crf_for_bytes(trials: Sequence[tuple[float, int]], wanted: int) -> float:

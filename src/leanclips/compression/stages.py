@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -71,10 +72,8 @@ def make_variant(layout: Layout, study: Study, clips: Sequence[Clip], name: str,
 
 
 def _held(study: Study, clips: Sequence[Clip], name: str) -> tuple[list[Clip], Variant | None]:
-    """The clips of a variant, and how it is made: the source by cropping all, the originals like
-    the first optimized variant.
-    """
-    if name == SOURCE:
+    """The clips of a variant, and how it is made; the originals like the first optimized one."""
+    if name == SOURCE:  # all clips, cropped
         return list(clips), None
     like = name if name != ORIGINALS else next(
         other for other, made in study.variants.items() if isinstance(made, Optimized))
@@ -133,10 +132,10 @@ def paired(layout: Layout, variant: External, clips: Sequence[Clip]) -> list[Pat
     folder = layout.study / variant.folder
     wanted, files = {clip.id for clip in clips}, {}
     for path in sorted(folder.rglob("*")):
-        if is_video(path) and path.is_file() and files.setdefault(path.stem, path) != path:
-            if path.stem in wanted:
-                raise StudyError(f"stands for the same clip as {files[path.stem]}", path,
-                                 "leave one of them in the folder")
+        if (path.stem in wanted and is_video(path) and path.is_file()
+                and files.setdefault(path.stem, path) != path):
+            raise StudyError(f"stands for the same clip as {files[path.stem]}", path,
+                             "leave one of them in the folder")
     if missing := [clip.id for clip in clips if clip.id not in files]:
         listed = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
         raise StudyError(f"{len(missing)} of {len(clips)} clips have no file ({listed})", folder,
@@ -153,11 +152,11 @@ def find_constant_crf(layout: Layout, clips: Sequence[Clip], name: str, bytes_of
     parents = [layout.made_clip(SOURCE, clip.id) for clip in clips]
     wanted = key(RECIPE, ffmpeg_version(), list(goal["sha256"]),
                  list(read_csv(layout.report(SOURCE))["sha256"]))
-    try:
+    tried = []
+    with suppress(OSError, ValueError, KeyError):
         control = json.loads(layout.control(name).read_text())
-        tried = [tuple(trial) for trial in control["sets"]] if control["key"] == wanted else []
-    except (OSError, ValueError, KeyError):
-        tried = []
+        if control["key"] == wanted:
+            tried = [tuple(trial) for trial in control["sets"]]
     total = int(goal["bytes_out"].sum())
     while not tried or abs(tried[-1][1] / total - 1) > SAME_BYTES:
         crf = next_crf_for_bytes(tried, total)

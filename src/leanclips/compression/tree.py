@@ -5,7 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import cycle
+from itertools import chain, cycle
 from pathlib import Path
 
 import pandas as pd
@@ -30,13 +30,11 @@ DETAILED = ("file", "sha256_in", "sha256", "bytes_in", "bytes_out", "reason", "d
 
 @dataclass(frozen=True)
 class Tree:
-    """What a folder holds, symbolic links followed, leanclips' own files left out. `others` are
-    neither files nor folders (broken links, pipes), or links to a folder above them.
-    """
+    """What a folder holds, symbolic links followed, leanclips' own files left out."""
 
     files: tuple[Path, ...]
     folders: tuple[Path, ...] = ()
-    others: tuple[Path, ...] = ()
+    others: tuple[Path, ...] = ()  # broken links, pipes and such; links to a folder above
 
 
 def walk(source: Path) -> Tree:
@@ -65,14 +63,14 @@ def _cannot_be_read(error: OSError) -> None:
 
 @dataclass(frozen=True)
 class Summary:
-    """The result for a tree: its report and the totals. `left_out` are `Tree.others`."""
+    """The result for a tree: its report and the totals."""
 
     report: Path
     files: int
     bytes_in: int
     bytes_out: int
     reasons: dict[str, int]
-    left_out: tuple[Path, ...] = ()
+    left_out: tuple[Path, ...]  # Tree.others
 
 
 def optimize_tree(source: Path, destination: Path, goal: Goal, jobs: int,
@@ -184,14 +182,14 @@ def destinations(tree: Tree, root: Path, destination: Path, codec: str | None) -
     beside a.mp4) keeps its whole name with a suffix (a.avi.mp4). StudyError if that does not help.
     """
     short = {file: destination / file.relative_to(root) for file in tree.files}
-    folders = {destination / RECORDS, *(destination / folder.relative_to(root)
-                                        for folder in tree.folders)}
+    folders = [destination / RECORDS, *(destination / folder.relative_to(root)
+                                        for folder in tree.folders)]
     chosen = dict(short)
     while True:
         places = {file: places_of(file, place, codec) for file, place in chosen.items()}
-        count = Counter(place for some in places.values() for place in some)
+        count = Counter(chain(folders, *places.values()))
         met = [file for file, some in places.items()
-               if any(count[place] > 1 or place in folders or place.is_dir() for place in some)]
+               if any(count[place] > 1 or place.is_dir() for place in some)]
         if not met:
             return chosen
         longer = [file for file in met if is_video(file) and chosen[file] == short[file]]
