@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
-from leanclips.clips import Clip, clips_root, tested_clips, verify_file
+from leanclips.clips import Clip, clips_root, variant_clips, verify_file
 from leanclips.compression.batch import RECIPE, ClipJob, make_all
 from leanclips.compression.ffmpeg import crop_encoder, encode, ffmpeg_version
 from leanclips.compression.optimize import Reason
@@ -75,10 +75,10 @@ def _held(study: Study, clips: Sequence[Clip], name: str) -> tuple[list[Clip], V
     the first optimized variant.
     """
     if name == SOURCE:
-        return list(clips), None
+        return variant_clips(clips, name), None
     like = name if name != ORIGINALS else next(
         other for other, made in study.variants.items() if isinstance(made, Optimized))
-    return tested_clips(clips), study.variants[like]
+    return variant_clips(clips, name), study.variants[like]
 
 
 def report_origin(layout: Layout, study: Study, clips: Sequence[Clip], name: str,
