@@ -28,6 +28,7 @@ PACKAGED = {
 }
 OFFLINE = "efficientnet-lite2"
 VERSIONS_OF = ("torch", "av", "opencv-python")
+version_once = cache(version)  # a look-up takes milliseconds, and every clip's key asks
 # These have auxiliary classifiers, which their weights files fill, and scale their own input.
 BUILT_WITH = {name: {"transform_input": True, "init_weights": False}
               for name in ("googlenet", "inception_v3")}
@@ -248,4 +249,4 @@ def pixels(frames: np.ndarray | torch.Tensor, dtype: torch.dtype = torch.float32
 def fingerprint(settings: study.Backbone, chosen: Compute) -> list[str]:
     """What determines the features beside the clip: name, weights, size, precision, versions."""
     return [settings.name, weights_sha256(settings), str(settings.size), chosen.precision,
-            chosen.device, "folded", *(f"{name} {version(name)}" for name in VERSIONS_OF)]
+            chosen.device, "folded", *(f"{name} {version_once(name)}" for name in VERSIONS_OF)]
