@@ -229,6 +229,20 @@ def test_a_few_clips_of_each_class_make_rounds_or_are_told_in_a_sentence(clips, 
         assert {clip.label for clip in part.training} == {clip.label for clip in clips}
 
 
+def test_a_fold_that_no_recording_falls_into_is_left_out():
+    """Some recordings hold clips of both classes, so that they do not deal evenly."""
+    clips = clips_of({"a": {"g0": 1, "g1": 2}, "b": {"g0": 3, "g2": 1, "g3": 2}})
+    sizes = set()
+    for seed in range(10):
+        made = rounds(clips, CrossValidation(folds=4), seed)
+        assert [part.number for part in made] == list(range(1, len(made) + 1))
+        assert all(part.test for part in made)
+        assert sorted(clip.id for part in made for clip in part.test) == sorted(
+            clip.id for clip in clips)
+        sizes.add(len(made))
+    assert 3 in sizes
+
+
 def test_a_class_whose_recordings_all_fall_into_one_fold_is_told():
     """Every recording of b is a part of one film."""
     clips = clips_of({"a": {f"tape{number}": 1 for number in range(4)}, "b": {"film": 3}})

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256, write_text
 from leanclips.layout import Layout
-from leanclips.study import Protocol, Study
+from leanclips.study import SOURCE, Protocol, Study
 
 CLIP_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 VIDEO_SUFFIXES = {".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg"}
@@ -177,6 +177,11 @@ def tested_clips(clips: Iterable[Clip]) -> list[Clip]:
     return of_role(clips, Role.TARGET, Role.HELDOUT)
 
 
+def variant_clips(clips: Sequence[Clip], variant: str) -> list[Clip]:
+    """The clips that a variant holds: the source all, any other those that are tested on."""
+    return list(clips) if variant == SOURCE else tested_clips(clips)
+
+
 def of_role(clips: Iterable[Clip], *roles: Role) -> list[Clip]:
     """The clips of these roles, in the order of the table."""
     return [clip for clip in clips if clip.role in roles]
@@ -190,6 +195,11 @@ def pretraining_clips(clips: Sequence[Clip]) -> list[Clip]:
     """
     tested = {clip.group for clip in of_role(clips, Role.TARGET, Role.HELDOUT)}
     return [clip for clip in of_role(clips, Role.PRETRAIN) if clip.group not in tested]
+
+
+def has_pretraining(study: Study, clips: Sequence[Clip]) -> bool:
+    """Whether there are clips to pretrain on and a network that starts from it."""
+    return study.pretrains and bool(pretraining_clips(clips))
 
 
 def leaks_recordings(clips: Sequence[Clip], aside: Collection[str]) -> bool:

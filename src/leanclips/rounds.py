@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from leanclips.clips import (Clip, Role, leaks_recordings, of_role, pretraining_clips,
-                             tested_clips)
+from leanclips.clips import (Clip, Role, has_pretraining, leaks_recordings, of_role,
+                             pretraining_clips, tested_clips)
 from leanclips.errors import StudyError
 from leanclips.files import key
 from leanclips.study import Holdout, Pretraining, Protocol, Study
@@ -40,9 +40,16 @@ class Round:
         return key(*(sorted(clip.id for clip in part)
                      for part in (self.training, self.validation, self.test)))
 
+    @property
+    def leaks(self) -> bool:
+        """Whether a recording is both among the training clips and among the others."""
+        aside = (*self.validation, *self.test)
+        return leaks_recordings((*self.training, *aside), {clip.id for clip in aside})
+
 
 def rounds(clips: Sequence[Clip], protocol: Protocol, seed: int) -> list[Round]:
-    """The rounds of one run: one for `holdout`, one for each fold of `cross-validation`.
+    """The rounds of one run: one for `holdout`, one for each fold of `cross-validation` that
+    recordings fall into.
 
     Every round's test clips are different, and each clip to test on is in one of them. StudyError
     where a class would be missing among the training clips of a round.
@@ -62,7 +69,8 @@ def _folds(clips: Sequence[Clip], folds: int, seed: int) -> list[Round]:
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():  # a class of fewer clips than folds is no problem
         warnings.simplefilter("ignore", UserWarning)
-        parts = [test for _, test in splitter.split(dealt, labels, groups)]
+        parts = [test for _, test in splitter.split(dealt, labels, groups)
+                 if len(test)]  # with few recordings a fold may get none
     made = []
     for number, part in enumerate(parts, 1):
         training, test = divided(clips, {dealt[n].id for n in part})
@@ -157,8 +165,9 @@ def pretraining_leaks(clips: Sequence[Clip], study: Study) -> bool:
     The clips decide, not the split's name: `official` leaks where the fold column mixes
     recordings. False without pretraining.
     """
-    chosen = pretraining_clips(clips) if study.pretrains else []
-    return bool(chosen) and leaks_recordings(chosen, pretraining_split(chosen, study.pretraining))
+    chosen = pretraining_clips(clips)
+    return has_pretraining(study, clips) and leaks_recordings(
+        chosen, pretraining_split(chosen, study.pretraining))
 
 
 def pretraining_split(clips: Sequence[Clip], settings: Pretraining) -> set[str]:

@@ -134,11 +134,12 @@ def test_densenet_s_published_files_have_older_names(tmp_path):
     backbone.whole(Backbone(name="densenet121", weights=str(tmp_path / "densenet.pth")))
 
 
-def test_a_frame_size_that_the_network_does_not_take_is_told(tmp_path):
+def test_a_frame_size_that_the_network_does_not_take_is_told(tmp_path, capsys):
     torch.save(models.maxvit_t(weights=None).state_dict(), tmp_path / "maxvit.pth")
     settings = Backbone(name="maxvit_t", weights=str(tmp_path / "maxvit.pth"), size=96)
     with pytest.raises(StudyError, match="maxvit_t does not take frames of 96 × 96 pixels"):
         backbone.load(settings, FP32)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("error", [

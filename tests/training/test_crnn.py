@@ -328,7 +328,7 @@ def test_predictions_decode_a_few_clips_at_a_time(network, frames, monkeypatch):
         len(self.paths[chosen])) or frames[:1].repeat(asked[-1], 1, 1, 1, 1)[:, :1])
     ids = tuple("abcdefghi")
     clips = Frames(tuple(map(Path, ids)), Sampling(), 64)
-    scores = predict(network, Labelled(ids, torch.zeros(9, 1, 1280), torch.zeros(9), clips))
+    scores = predict(network, Labelled(ids, clips, torch.zeros(9)))
     assert scores.shape == (9, 3) and asked == [4, 4, 1]
 
 

@@ -9,7 +9,7 @@ import pytest
 from leanclips.clips import Roi, clips_root, write_table
 from leanclips.errors import StudyError
 from leanclips.study import CrossValidation, Holdout, Optimized, Primary
-from leanclips.training import backbone
+from leanclips.training import backbone, finetune
 from leanclips.training.origins import check_records, stages
 
 ENCODES = ["crop", "encode-optimized", "encode-constant", "encode-originals"]
@@ -149,6 +149,18 @@ def test_what_is_missing_is_made_anew(copied, lost, redone):
     for path in copied[0].work.glob(lost):
         path.unlink()
     assert stale(*copied) == redone
+
+
+def test_an_index_is_read_once_for_all_runs_and_anew_for_each_look(copied, monkeypatch):
+    layout, study, clips = copied
+    read, plain = [], finetune.feature_keys
+    monkeypatch.setattr(finetune, "feature_keys",
+                        lambda *of: read.append(of[2]) or plain(*of))
+    assert stale(*copied) == [] and read == list(study.all_variants)
+    index = layout.feature_index(study.backbone.name, "optimized")
+    index.write_text(index.read_text().replace(plain(layout, study, "optimized", clips[:1])[0],
+                                               "0" * 64))
+    assert stale(*copied) == ["features-optimized", *RUNS]
 
 
 def test_weights_count_by_their_content_and_not_by_their_name(copied, tmp_path):

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
-from leanclips.clips import Clip, clips_root, tested_clips, verify_file
+from leanclips.clips import Clip, clips_root, variant_clips, verify_file
 from leanclips.compression.batch import RECIPE, ClipJob, make_all
 from leanclips.compression.ffmpeg import crop_encoder, encode, ffmpeg_version
 from leanclips.compression.optimize import Reason
@@ -74,10 +74,10 @@ def make_variant(layout: Layout, study: Study, clips: Sequence[Clip], name: str,
 def _held(study: Study, clips: Sequence[Clip], name: str) -> tuple[list[Clip], Variant | None]:
     """The clips of a variant, and how it is made; the originals like the first optimized one."""
     if name == SOURCE:  # all clips, cropped
-        return list(clips), None
+        return variant_clips(clips, name), None
     like = name if name != ORIGINALS else next(
         other for other, made in study.variants.items() if isinstance(made, Optimized))
-    return tested_clips(clips), study.variants[like]
+    return variant_clips(clips, name), study.variants[like]
 
 
 def report_origin(layout: Layout, study: Study, clips: Sequence[Clip], name: str,

@@ -10,8 +10,8 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from leanclips.clips import (Clip, Role, check_roles, classes, clips_root, of_role,
-                             pretraining_clips, scan_folders, study_table, tested_clips,
+from leanclips.clips import (Clip, Role, check_roles, classes, clips_root, has_pretraining,
+                             of_role, pretraining_clips, scan_folders, study_table, tested_clips,
                              verify_file, with_roles, write_table)
 from leanclips.compression.crop import square
 from leanclips.compression.inspect import Probe, probe
@@ -221,8 +221,8 @@ def _check_splits(table: Sequence[Clip], study: Study, where: Path) -> None:
     """StudyError where a split leaves a class without a clip to train or to validate on."""
     for seed in study.finetuning.seeds:
         rounds(table, study.protocol, seed)
-    pretrain = pretraining_clips(table)
-    if pretrain and study.pretrains:
+    if has_pretraining(study, table):
+        pretrain = pretraining_clips(table)
         parts = divided(pretrain, pretraining_split(pretrain, study.pretraining))
         for part, what in zip(parts, ("train", "validate"), strict=True):
             if lacking := {clip.label for clip in pretrain} - {clip.label for clip in part}:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from leanclips.clips import Clip, Role, load_clips, of_role, pretraining_clips, tested_clips
+from leanclips.clips import Clip, Role, has_pretraining, load_clips, of_role, tested_clips
 from leanclips.errors import StudyError
 from leanclips.layout import Layout
 from leanclips.records import (EPOCHS, HISTORY, IN_ORDER, LAST, PREDICTIONS, REPORT, RUN_AGAIN,
@@ -131,7 +131,7 @@ def load(layout: Layout) -> Results:
             for variant in study.all_variants for seed in study.finetuning.seeds}
     history = pd.concat([read_csv(layout.run(variant, seed) / "history.csv", HISTORY)
                          .assign(variant=variant, seed=seed) for variant, seed in runs])
-    pretrained = study.pretrains and pretraining_clips(encoded.clips)
+    pretrained = has_pretraining(study, encoded.clips)
     machine = layout.work / "machine.json"
     return Results(
         **vars(encoded), runs=runs, answers=_answers(encoded, runs), history=history,

@@ -1,7 +1,8 @@
 """Frozen image networks: frames in, one feature vector per frame out."""
 
+import io
 import re
-from collections.abc import Callable
+from contextlib import redirect_stderr
 from functools import cache
 from importlib import import_module
 from importlib.metadata import version
@@ -27,6 +28,7 @@ PACKAGED = {
 }
 OFFLINE = "efficientnet-lite2"
 VERSIONS_OF = ("torch", "av", "opencv-python")
+version_once = cache(version)  # a look-up takes milliseconds, and every clip's key asks
 # These have auxiliary classifiers, which their weights files fill, and scale their own input.
 BUILT_WITH = {name: {"transform_input": True, "init_weights": False}
               for name in ("googlenet", "inception_v3")}
@@ -102,7 +104,8 @@ def load(settings: study.Backbone, chosen: Compute) -> nn.Module:
         model = model.to(
             chosen.device, torch.bfloat16 if chosen.precision == "bf16" else torch.float32,
             memory_format=torch.channels_last)
-        features(model, np.zeros((1, settings.size, settings.size, 3), np.uint8))
+        with redirect_stderr(io.StringIO()):  # torch.fx prints a traceback of its own
+            features(model, np.zeros((1, settings.size, settings.size, 3), np.uint8))
     except (RuntimeError, AssertionError) as error:
         if OUT_OF_MEMORY.search(str(error)):
             raise StudyError(f"the memory does not suffice for {settings.name} at {size}",
@@ -116,9 +119,18 @@ def load(settings: study.Backbone, chosen: Compute) -> nn.Module:
 
 def whole(settings: study.Backbone) -> nn.Module:
     """The backbone as published, in fp32, without its last layer; in eval mode, frozen."""
-    state = _read(weights_file(settings))
-    make = _packaged if settings.name in PACKAGED else _torchvision
-    return make(settings, state).eval().requires_grad_(False)
+    path = weights_file(settings)
+    state, model = _read(path), _built(settings)
+    if settings.name.startswith("densenet"):  # their files have the names of an older version
+        state = {OLD_DENSENET.sub(r"\1\2", name): value for name, value in state.items()}
+    try:
+        model.load_state_dict(state)
+    except RuntimeError:
+        raise StudyError(f"the weights do not fit {settings.name}", path,
+                         "give a checkpoint of that model") from None
+    _drop_last_layer(model)
+    pooled = _Pooled(model) if settings.name in PACKAGED else model
+    return pooled.eval().requires_grad_(False)
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:
@@ -133,37 +145,27 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
                          "give a state dict saved by torch.save or safetensors") from None
 
 
-def _packaged(settings: study.Backbone, state: dict[str, torch.Tensor]) -> nn.Module:
-    from efficientnet_lite_pytorch import EfficientNet
+def _built(settings: study.Backbone) -> nn.Module:
+    """The whole network, without weights."""
+    if settings.name in PACKAGED:
+        from efficientnet_lite_pytorch import EfficientNet
 
-    model = EfficientNet.from_name(settings.name)
-    _fill(model, state, settings)
-    model._fc = nn.Identity()
-    return _Pooled(model.extract_features)
-
-
-class _Pooled(nn.Module):
-    """Mean over the last feature map."""
-
-    def __init__(self, extract: Callable[[torch.Tensor], torch.Tensor]):
-        super().__init__()
-        self.body = extract.__self__
-        self.extract = extract
-
-    def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        return self.extract(frames).mean((2, 3))
-
-
-def _torchvision(settings: study.Backbone, state: dict[str, torch.Tensor]) -> nn.Module:
+        return EfficientNet.from_name(settings.name)
     from torchvision import models
 
     _torchvision_weights(settings.model_copy(update={"weights": None}))  # is the name known?
-    model = models.get_model(settings.name, weights=None, **BUILT_WITH.get(settings.name, {}))
-    if settings.name.startswith("densenet"):  # their files have the names of an older version
-        state = {OLD_DENSENET.sub(r"\1\2", name): value for name, value in state.items()}
-    _fill(model, state, settings)
-    _drop_last_layer(model)
-    return model
+    return models.get_model(settings.name, weights=None, **BUILT_WITH.get(settings.name, {}))
+
+
+class _Pooled(nn.Module):
+    """Mean over the last feature map of a packaged network."""
+
+    def __init__(self, body: nn.Module):
+        super().__init__()
+        self.body = body
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        return self.body.extract_features(frames).mean((2, 3))
 
 
 def _drop_last_layer(model: nn.Module) -> None:
@@ -175,19 +177,10 @@ def _drop_last_layer(model: nn.Module) -> None:
             model.aux_logits = False
             setattr(model, name, None)
     layers = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
-    if not layers:
+    if layers:
+        model.set_submodule(layers[-1], nn.Identity())
+    else:
         model.classifier = nn.AdaptiveAvgPool2d(1)
-        return
-    parent, _, name = layers[-1].rpartition(".")
-    setattr(model.get_submodule(parent), name, nn.Identity())
-
-
-def _fill(model: nn.Module, state: dict[str, torch.Tensor], settings: study.Backbone) -> None:
-    try:
-        model.load_state_dict(state)
-    except RuntimeError:
-        raise StudyError(f"the weights do not fit {settings.name}", weights_file(settings),
-                         "give a checkpoint of that model") from None
 
 
 def _folded(model: nn.Module) -> nn.Module:
@@ -239,9 +232,8 @@ def features(model: nn.Module, frames: np.ndarray) -> np.ndarray:
 def blocks(frames: np.ndarray, size: int, full: bool) -> list[np.ndarray]:
     """The frames in blocks of `size`; the last one is filled up with black ones if `full`."""
     parts = [frames[n:n + size] for n in range(0, len(frames), size)]
-    if full and (missing := size - len(parts[-1])):
-        black = np.zeros((missing, *frames.shape[1:]), frames.dtype)
-        parts[-1] = np.concatenate([parts[-1], black])
+    if full:
+        parts[-1] = np.pad(parts[-1], [(0, size - len(parts[-1])), (0, 0), (0, 0), (0, 0)])
     return parts
 
 
@@ -257,4 +249,4 @@ def pixels(frames: np.ndarray | torch.Tensor, dtype: torch.dtype = torch.float32
 def fingerprint(settings: study.Backbone, chosen: Compute) -> list[str]:
     """What determines the features beside the clip: name, weights, size, precision, versions."""
     return [settings.name, weights_sha256(settings), str(settings.size), chosen.precision,
-            chosen.device, "folded", *(f"{name} {version(name)}" for name in VERSIONS_OF)]
+            chosen.device, "folded", *(f"{name} {version_once(name)}" for name in VERSIONS_OF)]

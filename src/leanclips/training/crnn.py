@@ -1,7 +1,6 @@
 """The case study's network behind the frozen backbone, and how it is trained."""
 
-from collections.abc import Callable
-from copy import deepcopy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from leanclips.study import Backbone, Network
 from leanclips.training import backbone
 from leanclips.training.features import Frames
-from leanclips.training.machine import (compute_repeatably, denormals_flushed,
-                                        keep_freed_memory)
+from leanclips.training.machine import compute_repeatably, denormals_flushed, keep_freed_memory
 from leanclips.workers import progress
 
 DECODED_AT_ONCE = 4  # clips
@@ -90,19 +88,13 @@ def trainable_parameters(network: nn.Module) -> int:
 
 @dataclass(frozen=True)
 class Labelled:
-    """Clips ready to train on: `features` (clips, frames, features) fp32, `labels` (clips,).
-
-    `frames` are there for a network that trains its backbone too.
+    """Clips ready to train on: `features` (clips, frames, features) fp32, or for a network that
+    trains its backbone too the frames themselves; `labels` (clips,).
     """
 
     ids: tuple[str, ...]
-    features: torch.Tensor
+    features: torch.Tensor | Frames
     labels: torch.Tensor
-    frames: Frames | None = None
-
-    def seen_by(self, network: nn.Module) -> torch.Tensor | Frames:
-        """What `network` takes: its features or its frames."""
-        return self.frames if isinstance(network, EndToEnd) else self.features
 
 
 @dataclass(frozen=True)
@@ -130,7 +122,11 @@ class Trained:
 
     @property
     def best_epoch(self) -> Epoch | None:
-        return self.best and max(self.history, key=lambda epoch: epoch.validation_accuracy)
+        return self.best and _best(self.history)
+
+
+def _best(history: Sequence[Epoch]) -> Epoch:
+    return max(history, key=lambda epoch: epoch.validation_accuracy)
 
 
 def initialized(build: Callable[[], nn.Module], seed: int) -> nn.Module:
@@ -154,42 +150,33 @@ def train(network: nn.Module, training: Labelled, validation: Labelled, *, epoch
     network.to(device)
     order = np.random.default_rng([seed, 2])
     optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=device != "mps")
-    history, best, best_state = [], -1.0, None
+    history, best = [], None
     with torch.random.fork_rng(devices=[]), denormals_flushed():
         torch.manual_seed(seed)
         for epoch in progress(range(1, epochs + 1), epochs, what, "epochs"):
             loss, accuracy = _train_epoch(network, training, optimizer,
                                           order.permutation(len(training.ids)), batch_size)
             history.append(Epoch(epoch, loss, accuracy, *_validated(network, validation)))
-            reached = history[-1].validation_accuracy
-            if reached is not None and reached > best:
-                best, best_state = reached, _copy(network)
-    return Trained(network, tuple(history), _copy(network), best_state)
+            if validation.ids and _best(history) is history[-1]:
+                best = _copy(network)
+    return Trained(network, tuple(history), _copy(network), best)
 
 
 def _train_epoch(network: nn.Module, data: Labelled, optimizer: torch.optim.Optimizer,
                  order: np.ndarray, batch_size: int) -> tuple[float, float]:
     """One pass over the clips; mean loss and accuracy of the network as it was in training."""
     network.train()
-    seen, loss_sum, hits = data.seen_by(network), 0.0, 0.0
-    for start in range(0, len(order), batch_size):
-        chosen = torch.from_numpy(order[start:start + batch_size])
-        loss, scores = step(network, optimizer, seen[chosen], data.labels[chosen])
-        loss_sum += float(loss) * len(chosen)
-        hits += float((scores.argmax(1).cpu() == data.labels[chosen]).sum())
+    device, loss_sum, hits = next(network.parameters()).device, 0.0, 0.0
+    for chosen in torch.from_numpy(order).split(batch_size):
+        labels = data.labels[chosen]
+        scores = network(data.features[chosen].to(device))
+        loss = cross_entropy(scores, labels.to(device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss_sum += float(loss.detach()) * len(chosen)
+        hits += float((scores.argmax(1).cpu() == labels).sum())
     return loss_sum / len(order), hits / len(order)
-
-
-def step(network: nn.Module, optimizer: torch.optim.Optimizer, seen: torch.Tensor,
-         labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """One step of Adam on a batch; its loss and scores before the step."""
-    device = next(network.parameters()).device
-    scores = network(seen.to(device))
-    loss = cross_entropy(scores, labels.to(device))
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return loss.detach(), scores.detach()
 
 
 def _validated(network: nn.Module, data: Labelled) -> tuple[float | None, float | None]:
@@ -205,12 +192,12 @@ def _validated(network: nn.Module, data: Labelled) -> tuple[float | None, float 
 def predict(network: nn.Module, data: Labelled, batch_size: int = 32) -> torch.Tensor:
     """Class scores (clips, classes) in eval mode; decoded frames are held of a few clips only."""
     network.eval()
-    seen, device = data.seen_by(network), next(network.parameters()).device
-    if isinstance(seen, Frames):
+    device = next(network.parameters()).device
+    if isinstance(data.features, Frames):
         batch_size = DECODED_AT_ONCE
-    return torch.cat([network(seen[start:start + batch_size].to(device)).float().cpu()
+    return torch.cat([network(data.features[start:start + batch_size].to(device)).float().cpu()
                       for start in range(0, len(data.ids), batch_size)])
 
 
 def _copy(network: nn.Module) -> dict[str, torch.Tensor]:
-    return deepcopy({name: value.detach().cpu() for name, value in network.state_dict().items()})
+    return {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}

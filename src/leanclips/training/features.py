@@ -5,7 +5,6 @@ changed clip is computed anew, an unchanged one never is, and two processes may 
 """
 
 import io
-from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -19,7 +18,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from leanclips.clips import Clip, Role, tested_clips
+from leanclips.clips import Clip, Role, variant_clips
 from leanclips.compression.inspect import open_video
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256, key, write_bytes
@@ -39,6 +38,7 @@ RECIPE = 1  # raise it when a change here makes other features from the same cli
 class Features:
     """Features of some clips of a variant: `values` (clips, frames, features), fp32."""
 
+    variant: str
     ids: tuple[str, ...]
     values: np.ndarray
 
@@ -88,9 +88,6 @@ class Frames:
     sampling: Sampling
     size: int
 
-    def __len__(self) -> int:
-        return len(self.paths)
-
     def __getitem__(self, chosen: slice | Sequence[int]) -> torch.Tensor:
         read = partial(read_frames, sampling=self.sampling, size=self.size)
         with ThreadPoolExecutor(cores()) as pool:  # decoding lets other threads run
@@ -133,21 +130,19 @@ def seen(path: Path, sampling: Sampling, size: int) -> tuple[np.ndarray, np.ndar
 
 @dataclass(frozen=True)
 class FeatureJob:
-    """A clip to compute. The backbone's fingerprint comes along: to find it, a worker that only
-    decodes would start the GPU.
-    """
+    """A clip to compute."""
 
     path: Path
     layout: Layout
     backbone: Backbone
     compute: Compute
     sampling: Sampling
-    fingerprint: tuple[str, ...]
 
     @cached_property
     def key(self) -> str:
         """Of the clip's features, cached under it."""
-        return key(file_sha256(self.path), self.sampling.model_dump(), self.fingerprint)
+        return key(file_sha256(self.path), self.sampling.model_dump(),
+                   backbone.fingerprint(self.backbone, self.compute))
 
     @property
     def is_done(self) -> bool:
@@ -164,6 +159,11 @@ class FeatureJob:
     def seen(self) -> tuple[np.ndarray, np.ndarray]:
         return seen(self.path, self.sampling, self.backbone.size)
 
+    def save(self, values: np.ndarray) -> None:
+        content = io.BytesIO()  # np.save to a file does not say that a disk is full
+        np.save(content, values)
+        write_bytes(self.file, content.getvalue())
+
 
 def features_of(path: Path, sampling: Sampling, settings: Backbone,
                 chosen: Compute) -> np.ndarray:
@@ -174,9 +174,7 @@ def features_of(path: Path, sampling: Sampling, settings: Backbone,
 
 @dataclass(frozen=True)
 class FeatureDrift:
-    """How far an encode moves a backbone's features: the mean cosine distance, source against made,
-    over sampled frames.
-
+    """How far an encode moves a backbone's features: the mean cosine distance over sampled frames.
     Call it with both files. It goes to worker processes as its settings and loads there.
     """
 
@@ -205,81 +203,63 @@ def feature_drift() -> FeatureDrift:
 
 
 @lru_cache(maxsize=1)
-def _of_source(path: Path, _changed: int, sampling: Sampling, settings: Backbone,
-               chosen: Compute) -> np.ndarray:
+def _of_source(path: Path, _changed: int, *network: object) -> np.ndarray:
     """Every try of a clip is compared with the same source."""
-    return features_of(path, sampling, settings, chosen)
+    return features_of(path, *network)
 
 
 def clip_features(job: FeatureJob) -> str:
     """Compute the clip's features unless they are cached; return their key."""
     if not job.is_done:
-        save_features([job], [job.seen()])
+        job.save(features_of(job.path, job.sampling, job.backbone, job.compute))
     return job.key
 
 
-def save_features(work: Sequence[FeatureJob],
-                  clips: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
-    """Put clips of one backbone through it together; keep the features of each, fp32."""
-    network = cached_model(work[0].backbone, work[0].compute)
-    values = backbone.features(network, np.concatenate([frames for frames, _ in clips]))
-    ends = np.cumsum([len(frames) for frames, _ in clips])
-    for job, (_, places), part in zip(work, clips, np.split(values, ends[:-1]), strict=True):
-        content = io.BytesIO()  # np.save to a file does not say that a disk is full
-        np.save(content, part[places])
-        write_bytes(job.file, content.getvalue())
-
-
-def _blocks(work: Sequence[FeatureJob]) -> list[Sequence[FeatureJob]]:
-    return [work[n:n + CLIPS_AT_ONCE] for n in range(0, len(work), CLIPS_AT_ONCE)]
-
-
 def features_by_gpu(work: Sequence[FeatureJob], what: str) -> list[str]:
-    """`clip_features` of each, where this process holds the GPU and threads decode one block of
-    clips ahead.
+    """`clip_features` of each, where this process holds the GPU: clips of one backbone go through
+    it in blocks, and threads decode one block ahead.
     """
-    blocks = [block for each in {job.backbone: 0 for job in work} for block in _blocks(
-        [job for job in work if job.backbone == each and not job.is_done])]
+    left = [job for job in work if not job.is_done]
+    by_network = [[job for job in left if job.backbone == each]
+                  for each in dict.fromkeys(job.backbone for job in left)]
+    blocks = [jobs[n:n + CLIPS_AT_ONCE]
+              for jobs in by_network for n in range(0, len(jobs), CLIPS_AT_ONCE)]
     with ThreadPoolExecutor(cores()) as pool:
-        waiting = deque()
-        for place in progress(range(len(blocks)), len(blocks), what, "blocks of clips"):
-            for block in blocks[place + len(waiting):place + 2]:
-                waiting.append([pool.submit(job.seen) for job in block])
-            save_features(blocks[place], [one.result() for one in waiting.popleft()])
+        ahead = [pool.map(FeatureJob.seen, block) for block in blocks[:1]]
+        for place, block in progress(enumerate(blocks, 1), len(blocks), what, "blocks of clips"):
+            ahead += [pool.map(FeatureJob.seen, following) for following in blocks[place:][:1]]
+            frames, places = zip(*ahead.pop(0), strict=True)
+            network = cached_model(block[0].backbone, block[0].compute)
+            values = backbone.features(network, np.concatenate(frames))
+            ends = np.cumsum([len(one) for one in frames])
+            for job, which, part in zip(block, places, np.split(values, ends[:-1]), strict=True):
+                job.save(part[which])
     return [job.key for job in work]
 
 
 def make_features(layout: Layout, study: Study, clips: Sequence[Clip], variant: str,
                   jobs: int) -> None:
     """Stage features: the index of a variant names each clip and the key of its features."""
-    backbone.weights_file(study.backbone)  # a missing file is one clear message, here
     origin = features_origin(layout, study, clips, variant)
-    chosen, where = seen_clips(clips, variant), compute(study)
+    chosen, where = variant_clips(clips, variant), compute(study)
     through = {role: study.backbone.for_target for role in Role} | {
         Role.PRETRAIN: study.backbone.for_pretraining}
-    prints = {role: tuple(backbone.fingerprint(one, where)) for role, one in through.items()}
     work = [FeatureJob(layout.made_clip(variant, clip.id), layout, through[clip.role], where,
-                       study.sampling, prints[clip.role]) for clip in chosen]
+                       study.sampling) for clip in chosen]
     if variant == SOURCE:  # once per run: it is the first
         note_slow_precision(where)
     what = f"features of {variant}"
-    keys = (features_by_gpu(work, what) if where.is_gpu
-            else run_all(clip_features, work, jobs, what))
+    keys = features_by_gpu(work, what) if where.is_gpu else run_all(
+        clip_features, work, jobs, what)
     table = pd.DataFrame({"clip": [clip.id for clip in chosen], "key": keys})
     if variant != SOURCE:
-        ours, theirs = (load(layout, study.backbone.name, names) for names in (
-            keys, _keys(layout, study, SOURCE, chosen)))
-        table["drift"] = [round(cosine_distance(*pair), 6)
-                          for pair in zip(ours, theirs, strict=True)]
+        made = (np.load(layout.feature(study.backbone.name, name)) for name in keys)
+        table["drift"] = [round(cosine_distance(*pair), 6) for pair in zip(
+            made, _loaded(layout, study, SOURCE, chosen), strict=True)]
     record = layout.feature_record(study.backbone.name, variant)
     withdraw(record)
     write_csv(layout.feature_index(study.backbone.name, variant), table)
     write_record(record, StageRecord(key=origin.key, origin=origin))
-
-
-def seen_clips(clips: Sequence[Clip], variant: str) -> list[Clip]:
-    """The clips of a variant that go through the backbone: of the source, all."""
-    return list(clips) if variant == SOURCE else tested_clips(clips)
 
 
 def features_origin(layout: Layout, study: Study, clips: Sequence[Clip], variant: str,
@@ -288,8 +268,8 @@ def features_origin(layout: Layout, study: Study, clips: Sequence[Clip], variant
     without weights and machine.
     """
     def delivered(name: str) -> str:
-        sha256 = dict(read_csv(layout.report(name))[["clip", "sha256"]].itertuples(index=False))
-        return key([[sha256.get(clip.id), clip.role] for clip in seen_clips(clips, variant)])
+        sha256 = dict(read_csv(layout.report(name), ("clip", "sha256")).itertuples(index=False))
+        return key([[sha256.get(clip.id), clip.role] for clip in variant_clips(clips, variant)])
 
     inputs = {f"the clips of {name}": delivered(name) for name in dict.fromkeys((SOURCE, variant))}
     machine = {}
@@ -305,11 +285,6 @@ def network_settings(study: Study) -> dict[str, object]:
             "sampling": study.sampling.model_dump(mode="json")}
 
 
-def features_key(layout: Layout, study: Study, variant: str, clips: Sequence[Clip]) -> str:
-    """A hash of the content of these clips' features."""
-    return key(_keys(layout, study, variant, clips))
-
-
 def features_whole(layout: Layout, study: Study, variant: str) -> bool:
     """Whether the features that the index names are there."""
     table = read_csv(layout.feature_index(study.backbone.name, variant))
@@ -322,16 +297,10 @@ def cosine_distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.mean(1 - (a * b).sum(axis=-1) / np.maximum(norms, 1e-12)))
 
 
-def load(layout: Layout, backbone_name: str, keys: Sequence[str]) -> list[np.ndarray]:
-    """Cached features, (frames, features) each."""
-    return [np.load(layout.feature(backbone_name, name)) for name in keys]
-
-
-def _keys(layout: Layout, study: Study, variant: str, clips: Sequence[Clip]) -> list[str]:
+def feature_keys(layout: Layout, study: Study, variant: str, clips: Sequence[Clip]) -> list[str]:
     """The keys of these clips' features; StudyError where the stage has not run for them."""
     index = layout.feature_index(study.backbone.name, variant)
-    table = read_csv(index)
-    keys = dict(zip(table["clip"], table["key"], strict=True))
+    keys = dict(read_csv(index, ("clip", "key")).itertuples(index=False))
     try:
         return [keys[clip.id] for clip in clips]
     except KeyError:
@@ -351,9 +320,14 @@ def load_features(layout: Layout, study: Study, table: Sequence[Clip], variant: 
     path = layout.feature_record(study.backbone.name, variant)
     check_origin(path, read_record(path, StageRecord).origin,
                  features_origin(layout, study, table, variant, reading=True))
-    wanted = _keys(layout, study, variant, clips)
+    return Features(variant, tuple(clip.id for clip in clips),
+                    _loaded(layout, study, variant, clips))
+
+
+def _loaded(layout: Layout, study: Study, variant: str, clips: Sequence[Clip]) -> np.ndarray:
+    """The cached features of these clips, (clips, frames, features)."""
+    keys = feature_keys(layout, study, variant, clips)
     try:
-        values = np.stack(load(layout, study.backbone.name, wanted))
+        return np.stack([np.load(layout.feature(study.backbone.name, name)) for name in keys])
     except (OSError, ValueError, EOFError):
         raise _damaged(layout.feature_index(study.backbone.name, variant)) from None
-    return Features(tuple(clip.id for clip in clips), values)

@@ -1,7 +1,6 @@
 """Stage finetune: one run (variant, seed), trained round by round and tested on all variants."""
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
@@ -10,23 +9,21 @@ import numpy as np
 import pandas as pd
 import torch
 
-from leanclips.clips import Clip, Role, classes, leaks_recordings, tested_clips
+from leanclips.clips import Clip, Role, classes, has_pretraining, tested_clips
 from leanclips.files import key
 from leanclips.layout import Layout, check_variant, short_name
-from leanclips.records import (BEST, IN_ORDER, LAST, PREDICTIONS, SEEN_BY, EpochScore, Origin,
-                               RoundClips, RoundResult, RunResult, found, read_csv, read_record,
-                               versions, withdraw, write_csv, write_record)
+from leanclips.records import (BEST, IN_ORDER, LAST, SEEN_BY, EpochScore, Origin, RoundClips,
+                               RoundResult, RunResult, found, read_csv, read_record)
 from leanclips.rounds import Round, pretraining_leaks, rounds
 from leanclips.study import CRNN as CRNN_NAME
 from leanclips.study import SOURCE, Study
 from leanclips.training import linear
 from leanclips.training.crnn import CRNN, EndToEnd, Labelled, Trained, initialized, predict, train
-from leanclips.training.features import (Features, Frames, features_key, load_features,
+from leanclips.training.features import (Features, Frames, feature_keys, load_features,
                                          network_settings)
 from leanclips.training.machine import compute
-from leanclips.training.pretrain import (MODEL, Run, crnn_result, has_pretraining, history,
-                                         labelled, machine, save, started_from_pretraining,
-                                         stated)
+from leanclips.training.pretrain import (MODEL, Run, crnn_result, history, keep, labelled, machine,
+                                         run_result, started_from_pretraining)
 from leanclips.workers import cores
 
 RECIPE = 2  # raise it when a change in this package makes other runs from the same features
@@ -44,15 +41,19 @@ class Model:
     result: RoundResult
 
     @property
-    def epochs(self) -> tuple[str, ...]:
-        both = isinstance(self.fitted, Trained) and self.fitted.best is not None
-        return (LAST, BEST) if both else (LAST,)
+    def states(self) -> dict[str, dict[str, torch.Tensor]]:
+        """Its weights by name, after each epoch that it is tested at."""
+        if isinstance(self.fitted, Trained):
+            best = {BEST: self.fitted.best} if self.fitted.best else {}
+            return {LAST: self.fitted.last} | best
+        return {LAST: {name: torch.from_numpy(value)
+                       for name, value in self.fitted.weights.items()}}
 
-    def probabilities(self, data: Labelled, epoch: str = LAST) -> np.ndarray:
+    def probabilities(self, data: Labelled, epoch: str) -> np.ndarray:
         """(clips, classes)."""
         if not isinstance(self.fitted, Trained):
             return self.fitted.probabilities(data.features.numpy())
-        self.fitted.network.load_state_dict(getattr(self.fitted, epoch))
+        self.fitted.network.load_state_dict(self.states[epoch])
         return predict(self.fitted.network, data).softmax(1).numpy()
 
 
@@ -66,78 +67,61 @@ def finetune(layout: Layout, study: Study, clips: Sequence[Clip], variant: str,
     StudyError for an unknown variant or when earlier stages are missing.
     """
     check_variant(layout, study.all_variants, variant)
-    origin = run_origin(layout, study, clips, variant, seed)
-    if recorded := _recorded(layout, study, clips, variant, seed, origin.key):
-        return recorded
+    origin, folder = run_origin(layout, study, clips, variant, seed), layout.run(variant, seed)
+    recorded, leaks = found(folder / "result.json", RunResult), pretraining_leaks(clips, study)
+    if recorded and recorded.key == origin.key and run_whole(folder, study):
+        return Run(recorded, read_csv(folder / "history.csv"),
+                   read_csv(folder / "predictions.csv.gz"), leaks)
     # Two runs side by side beat two threads in one; with a backbone in each, memory is short.
     torch.set_num_threads(cores() if study.finetuning.finetune_backbone else 1)
     work = _Work(layout, study, clips, variant, seed)
-    kept, learned, tables = [], [], []
+    models, tables = [], []
     for model in work.models():
-        if isinstance(model.fitted, Trained):
-            learned.append((model.round.number, model.input, model.fitted))
-        if model.input == IN_ORDER:
-            kept.append(model)
-            tables += work.predictions("validation", model, model.round.validation)
-        else:
-            tables += work.predictions("test", model, model.round.test)
+        models.append(model)
+        part = "validation" if model.input == IN_ORDER else "test"
+        tables += work.predictions(part, model, work.features)
+    kept = [model for model in models if model.input == IN_ORDER]
     for tested_on in study.all_variants:
         features = load_features(layout, study, clips, tested_on, tested_clips(clips))
         for model in kept:
-            tables += work.predictions("test", model, model.round.test, tested_on, features)
-    results = defaultdict(list)
-    for model in kept:
-        results[model.classifier].append(model.result)
-    result = RunResult(
-        study=layout.study.resolve().name, variant=variant, seed=seed, key=origin.key,
-        origin=origin, stated=stated(study), synthetic=study.synthetic is not None,
-        leaks_recordings=any(_leaks(part) for part in work.rounds), classes=tuple(work.names),
+            tables += work.predictions("test", model, features)
+    result = run_result(
+        layout, study, origin, variant=variant, seed=seed, classes=tuple(work.names),
+        leaks_recordings=any(part.leaks for part in work.rounds),
         rounds=tuple(RoundClips(training=len(part.training), validation=len(part.validation),
                                 test=len(part.test), sha256=part.sha256)
                      for part in work.rounds),
-        versions=versions(), command=command(layout, variant, seed),
-        classifiers={name: tuple(each) for name, each in results.items()})
-    run = Run(result, history(learned), pd.concat(tables, ignore_index=True),
-              pretraining_leaks(clips, study))
-    folder = layout.run(variant, seed)
-    withdraw(folder / "result.json")
-    if study.finetuning.keep_weights:
-        save(folder / MODEL, _weights(kept))
-    write_csv(folder / "history.csv", run.history)
-    write_csv(folder / "predictions.csv.gz", run.predictions)
-    write_record(folder / "result.json", result)  # last: then the run is whole
-    return run
+        command=command(layout, variant, seed),
+        classifiers={name: tuple(model.result for model in kept if model.classifier == name)
+                     for name in study.classifiers})
+    learned = history([(model.round.number, model.input, model.fitted) for model in models
+                       if isinstance(model.fitted, Trained)])
+    weights = {f"{model.round.number}.{model.classifier}.{epoch}.{name}": value
+               for model in kept for epoch, state in model.states.items()
+               for name, value in state.items()}  # such as 1.crnn.last.head.bias
+    return keep(folder, Run(result, learned, pd.concat(tables, ignore_index=True), leaks),
+                weights if study.finetuning.keep_weights else {})
 
 
-def _recorded(layout: Layout, study: Study, clips: Sequence[Clip], variant: str, seed: int,
-              key_now: str) -> Run | None:
-    """The run as its records tell it, if they are whole and have this key."""
-    folder = layout.run(variant, seed)
-    result = found(folder / "result.json", RunResult)
-    needed = run_files(study)
-    if not (result and result.key == key_now and all((folder / n).is_file() for n in needed)):
-        return None
-    return Run(result, read_csv(folder / "history.csv"), read_csv(folder / "predictions.csv.gz"),
-               pretraining_leaks(clips, study))
-
-
-def run_files(study: Study) -> list[str]:
-    """What a run leaves beside its result.json and its notebook."""
+def run_whole(folder: Path, study: Study) -> bool:
+    """Whether all that a run leaves beside its result.json and its notebook is there."""
     kept = [MODEL] if study.finetuning.keep_weights else []
-    return ["history.csv", "predictions.csv.gz", *kept]
+    return all((folder / name).is_file() for name in ("history.csv", "predictions.csv.gz", *kept))
 
 
 def run_origin(layout: Layout, study: Study, clips: Sequence[Clip], variant: str, seed: int,
-               reading: bool = False) -> Origin:
-    """What a run is made from. `reading`: without the machine."""
+               reading: bool = False, features: Callable[[], dict[str, str]] | None = None
+               ) -> Origin:
+    """What a run is made from. `reading`: without the machine. `features` gives what
+    `features_of_all` does, where that is read once for many runs.
+    """
     tested = tested_clips(clips)
     settings = {"variant": variant, "seed": seed,
                 "protocol": study.protocol.model_dump(mode="json"),
                 "classifiers": list(study.classifiers), "inputs": list(inputs(study, variant)),
                 **network_settings(study)}
-    content = {f"the features of {name}": features_key(layout, study, name, tested)
-               for name in study.all_variants}
-    content["the clip table"] = key([[c.id, c.label, c.group, c.role] for c in tested])
+    content = {**(features() if features else features_of_all(layout, study, clips)),
+               "the clip table": key([[c.id, c.label, c.group, c.role] for c in tested])}
     if CRNN_NAME in study.classifiers:
         settings |= study.finetuning.model_dump(mode="json", exclude={"seeds", "keep_weights"})
         settings["network"] = study.network.model_dump(mode="json")
@@ -146,6 +130,12 @@ def run_origin(layout: Layout, study: Study, clips: Sequence[Clip], variant: str
                 layout.pretrain / "result.json", RunResult).key
     return Origin(recipe=RECIPE, settings=settings, inputs=content,
                   machine={} if reading else machine(study))
+
+
+def features_of_all(layout: Layout, study: Study, clips: Sequence[Clip]) -> dict[str, str]:
+    """The hashes of the features of all variants, which every run is tested on."""
+    return {f"the features of {name}": key(feature_keys(layout, study, name, tested_clips(clips)))
+            for name in study.all_variants}
 
 
 def inputs(study: Study, variant: str) -> tuple[str, ...]:
@@ -174,8 +164,7 @@ class _Work:
 
     def __init__(self, layout: Layout, study: Study, clips: Sequence[Clip], variant: str,
                  seed: int):
-        self.layout, self.study, self.clips = layout, study, clips
-        self.variant, self.seed = variant, seed
+        self.layout, self.study, self.clips, self.seed = layout, study, clips, seed
         self.names = classes(clips, Role.TARGET)
         self.rounds = rounds(clips, study.protocol, seed)
         self.features = load_features(layout, study, clips, variant, tested_clips(clips))
@@ -183,60 +172,48 @@ class _Work:
     def models(self) -> Iterator[Model]:
         """Every classifier of every round on its inputs, one after another."""
         for part in self.rounds:
-            for name in self.study.classifiers:
-                yield self._fitted(part, name, IN_ORDER)
-            for seen in inputs(self.study, self.variant):
+            for seen in (IN_ORDER, *inputs(self.study, self.features.variant)):
                 for name in self.study.classifiers:
-                    if name in SEEN_BY[seen]:
+                    if seen == IN_ORDER or name in SEEN_BY[seen]:
                         yield self._fitted(part, name, seen)
 
-    def data(self, clips: Sequence[Clip], seen: str, variant: str,
-             features: Features) -> Labelled:
-        data = labelled(features, clips, self.names)
-        if self.study.finetuning.finetune_backbone:
-            paths = tuple(self.layout.made_clip(variant, clip.id) for clip in clips)
-            data = replace(data, frames=Frames(paths, self.study.sampling,
-                                               self.study.backbone.for_target.size))
-        return as_seen(seen, data, self.seed)
+    def data(self, name: str, clips: Sequence[Clip], seen: str, features: Features) -> Labelled:
+        """What the classifier takes of these clips."""
+        data = as_seen(seen, labelled(features, clips, self.names), self.seed)
+        if name != CRNN_NAME or not self.study.finetuning.finetune_backbone:
+            return data
+        paths = tuple(self.layout.made_clip(features.variant, clip.id) for clip in clips)
+        return replace(data, features=Frames(paths, self.study.sampling,
+                                             self.study.backbone.for_target.size))
 
-    def predictions(self, part: str, model: Model, clips: Sequence[Clip],
-                    tested_on: str | None = None,
-                    features: Features | None = None) -> list[pd.DataFrame]:
-        """A table (records.PREDICTIONS and the probability of each class) for each epoch."""
+    def predictions(self, part: str, model: Model, features: Features) -> Iterator[pd.DataFrame]:
+        """A table (records.PREDICTIONS and the probability of each class) for each epoch, of the
+        round's clips for validation or test.
+        """
+        clips = getattr(model.round, part)
         if not clips:
-            return []
-        tested_on = tested_on or self.variant
-        data = self.data(clips, model.input, tested_on, features or self.features)
-        tables = []
-        for epoch in model.epochs:
+            return
+        data = self.data(model.classifier, clips, model.input, features)
+        for epoch in model.states:
             shares = model.probabilities(data, epoch)
-            table = pd.DataFrame(
+            yield pd.DataFrame(
                 {"part": part, "round": model.round.number, "classifier": model.classifier,
-                 "epoch": epoch, "input": model.input, "tested_on": tested_on,
+                 "epoch": epoch, "input": model.input, "tested_on": features.variant,
                  "clip": data.ids, "label": [clip.label for clip in clips],
-                 "predicted": [self.names[n] for n in shares.argmax(1)]},
-                columns=list(PREDICTIONS))
-            each = pd.DataFrame(shares.round(DIGITS), columns=[f"p: {n}" for n in self.names])
-            tables.append(pd.concat([table, each], axis=1))
-        return tables
+                 "predicted": [self.names[n] for n in shares.argmax(1)]}
+                | {f"p: {name}": shares[:, n].round(DIGITS) for n, name in enumerate(self.names)})
 
     def _fitted(self, part: Round, name: str, seen: str) -> Model:
-        training, validation = (self.data(clips, seen, self.variant, self.features)
+        training, validation = (self.data(name, clips, seen, self.features)
                                 for clips in (part.training, part.validation))
-        if name == CRNN_NAME:
-            trained = self._trained(part, training, validation, seen)
-            return Model(part, seen, name, trained, crnn_result(trained))
-        fitted = linear.fit(name, training.features.numpy(), training.labels.numpy(),
-                            [clip.group for clip in part.training], self.seed)
-        accuracies = [_accuracy(fitted, data) for data in (training, validation)]
-        score = EpochScore(epoch=0, train_accuracy=accuracies[0],
-                           validation_accuracy=accuracies[1])
-        return Model(part, seen, name, fitted, RoundResult(
-            trainable_parameters=fitted.trainable_parameters, last=score,
-            regularization=fitted.regularization))
-
-    def _trained(self, part: Round, training: Labelled, validation: Labelled,
-                 seen: str) -> Trained:
+        if name != CRNN_NAME:
+            fitted = linear.fit(name, training.features.numpy(), training.labels.numpy(),
+                                [clip.group for clip in part.training], self.seed)
+            score = EpochScore(epoch=0, train_accuracy=_accuracy(fitted, training),
+                               validation_accuracy=_accuracy(fitted, validation))
+            return Model(part, seen, name, fitted, RoundResult(
+                trainable_parameters=fitted.trainable_parameters, last=score,
+                regularization=fitted.regularization))
         study, settings = self.study, self.study.finetuning
         network = initialized(lambda: CRNN(self.features.values.shape[2], len(self.names),
                                            study.network), self.seed)
@@ -244,12 +221,13 @@ class _Work:
             network = started_from_pretraining(self.layout, study, self.clips, network)
         if settings.finetune_backbone:
             network = EndToEnd(study.backbone.for_target, network)
-        what = (f"crnn, {self.variant}, seed {self.seed}"
+        what = (f"crnn, {self.features.variant}, seed {self.seed}"
                 + (f", {seen}" if seen != IN_ORDER else "")
                 + (f", round {part.number} of {len(self.rounds)}" if len(self.rounds) > 1 else ""))
-        return train(network, training, validation, epochs=settings.epochs,
-                     batch_size=settings.batch_size, learning_rate=settings.learning_rate,
-                     seed=self.seed, what=what, device=compute(study).device)
+        trained = train(network, training, validation, epochs=settings.epochs,
+                        batch_size=settings.batch_size, learning_rate=settings.learning_rate,
+                        seed=self.seed, what=what, device=compute(study).device)
+        return Model(part, seen, name, trained, crnn_result(trained))
 
 
 def _accuracy(fitted: linear.Fitted, data: Labelled) -> float | None:
@@ -259,25 +237,6 @@ def _accuracy(fitted: linear.Fitted, data: Labelled) -> float | None:
     return float((guesses == data.labels.numpy()).mean())
 
 
-def _leaks(part: Round) -> bool:
-    return leaks_recordings((*part.training, *part.validation, *part.test),
-                            {clip.id for clip in (*part.validation, *part.test)})
-
-
-def _weights(models: Sequence[Model]) -> dict[str, torch.Tensor]:
-    """Weights by round, classifier, epoch and parameter: `1.crnn.last.head.bias`."""
-    weights = {}
-    for model in models:
-        if isinstance(model.fitted, Trained):
-            states = {epoch: getattr(model.fitted, epoch) for epoch in model.epochs}
-        else:
-            states = {LAST: {name: torch.from_numpy(value)
-                             for name, value in model.fitted.weights.items()}}
-        weights |= {f"{model.round.number}.{model.classifier}.{epoch}.{name}": value
-                    for epoch, state in states.items() for name, value in state.items()}
-    return weights
-
-
 def as_seen(seen: str, data: Labelled, seed: int) -> Labelled:
     """The clips as an input shows them, in the shape of the frames in order.
 
@@ -285,14 +244,13 @@ def as_seen(seen: str, data: Labelled, seed: int) -> Labelled:
     the middle (of an even number the later one of two) at every step; `mean`: the mean over frames
     at every step.
     """
-    clips = data.features
-    if seen == IN_ORDER:
+    if seen == IN_ORDER or not data.ids:
         return data
+    clips = data.features
     if seen == "shuffled":
         orders = (np.random.default_rng([seed, 3, int(key(name), 16)]).permutation(clips.shape[1])
                   for name in data.ids)
-        shown = [clip[torch.from_numpy(order)]
-                 for clip, order in zip(clips, orders, strict=True)]
-        return replace(data, features=torch.stack(shown) if shown else clips)
+        return replace(data, features=torch.stack([clip[order] for clip, order in zip(
+            clips, orders, strict=True)]))
     step = clips[:, clips.shape[1] // 2] if seen == "middle" else clips.mean(1)
     return replace(data, features=step[:, None].expand_as(clips).contiguous())

@@ -1,7 +1,7 @@
 """Logistic regression on a clip's features: the classifiers `linear` and `temporal`."""
 
 import warnings
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -69,7 +69,8 @@ def fit(classifier: str, clips: np.ndarray, labels: np.ndarray, groups: Sequence
     """
     values = pooled(classifier, clips)
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=ITERATIONS))
-    folds = min(INNER_FOLDS, _recordings_of_smallest_class(labels, groups))
+    recordings = Counter(label for label, _ in set(zip(labels, groups, strict=True)))
+    folds = min(INNER_FOLDS, *recordings.values())
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # fewer clips of a class than folds
         if folds < 2:
@@ -78,12 +79,5 @@ def fit(classifier: str, clips: np.ndarray, labels: np.ndarray, groups: Sequence
         inner = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
         search = GridSearchCV(model, {"logisticregression__C": GRID}, cv=inner)
         search.fit(values, labels, groups=np.asarray(groups))
-    chosen = search.best_params_["logisticregression__C"]
-    return Fitted(classifier, search.best_estimator_, chosen)
-
-
-def _recordings_of_smallest_class(labels: np.ndarray, groups: Sequence[str]) -> int:
-    recordings = defaultdict(set)
-    for label, group in zip(labels, groups, strict=True):
-        recordings[label].add(group)
-    return min(len(members) for members in recordings.values())
+    return Fitted(classifier, search.best_estimator_,
+                  search.best_params_["logisticregression__C"])

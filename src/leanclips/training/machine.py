@@ -40,11 +40,7 @@ def compute(study: Study) -> Compute:
 
     Raises StudyError for a device that is not there.
     """
-    return _compute(study.device, study.backbone.precision)
-
-
-@cache
-def _compute(device: str, precision: str) -> Compute:
+    device, precision = study.device, study.backbone.precision
     there = {"cpu": True, "cuda": torch.cuda.is_available(),
              "mps": torch.backends.mps.is_available()}
     if not there.get(device, True):
@@ -115,12 +111,9 @@ def denormals_flushed() -> Iterator[None]:
 
 def description() -> dict[str, object]:
     """What a reader has to know of this computer to make sense of its times."""
-    return {"cores": cores(), "cpu": _cpu_name(), "system": platform.system()}
-
-
-def _cpu_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
+        cpu = next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
     except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+        cpu = platform.processor() or platform.machine()
+    return {"cores": cores(), "cpu": cpu, "system": platform.system()}

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
-from leanclips.clips import Clip
+from leanclips.clips import Clip, has_pretraining
 from leanclips.compression.stages import report_origin, report_whole
 from leanclips.errors import StudyError
 from leanclips.layout import Layout
@@ -12,8 +13,8 @@ from leanclips.records import (RUN_AGAIN, Origin, RunResult, StageRecord, check_
                                read_record)
 from leanclips.study import ORIGINALS, SOURCE, Study
 from leanclips.training.features import features_origin, features_whole
-from leanclips.training.finetune import run_files, run_origin
-from leanclips.training.pretrain import MODEL, has_pretraining, pretrain_origin
+from leanclips.training.finetune import features_of_all, run_origin, run_whole
+from leanclips.training.pretrain import MODEL, pretrain_origin
 
 
 @dataclass(frozen=True)
@@ -41,22 +42,22 @@ class Stage:
 
 def stages(layout: Layout, study: Study, clips: Sequence[Clip]) -> Iterator[Stage]:
     """Every stage of the study that leaves a record, each after those that it builds on."""
-    backbone = study.backbone.name
+    opened, backbone = (layout, study, clips), study.backbone.name
     for variant in (*study.all_variants, ORIGINALS):
         yield Stage(encode_stage(variant), layout.report_record(variant), StageRecord,
-                    lambda reading, v=variant: report_origin(layout, study, clips, v, reading),
-                    lambda v=variant: report_whole(layout, v))
+                    partial(report_origin, *opened, variant),
+                    partial(report_whole, layout, variant))
     for variant in study.all_variants:
         yield Stage(f"features-{variant}", layout.feature_record(backbone, variant), StageRecord,
-                    lambda reading, v=variant: features_origin(layout, study, clips, v, reading),
-                    lambda v=variant: features_whole(layout, study, v))
+                    partial(features_origin, *opened, variant),
+                    partial(features_whole, layout, study, variant))
     if has_pretraining(study, clips):
         yield Stage("pretrain", layout.pretrain / "result.json", RunResult,
-                    lambda reading: pretrain_origin(layout, study, clips, reading),
-                    lambda: (layout.pretrain / MODEL).is_file())
+                    partial(pretrain_origin, *opened), (layout.pretrain / MODEL).is_file)
+    features = cache(partial(features_of_all, *opened))  # read once for all runs
     for variant in study.all_variants:
         for seed in study.finetuning.seeds:
-            yield run_stage(layout, study, clips, variant, seed)
+            yield run_stage(*opened, variant, seed, features)
 
 
 def encode_stage(variant: str) -> str:
@@ -64,14 +65,13 @@ def encode_stage(variant: str) -> str:
     return "crop" if variant == SOURCE else f"encode-{variant}"
 
 
-def run_stage(layout: Layout, study: Study, clips: Sequence[Clip], variant: str,
-              seed: int) -> Stage:
-    """The stage of one run."""
+def run_stage(layout: Layout, study: Study, clips: Sequence[Clip], variant: str, seed: int,
+              features: Callable[[], dict[str, str]] | None = None) -> Stage:
+    """The stage of one run; for `features` see `run_origin`."""
     folder = layout.run(variant, seed)
-    files = [*run_files(study), "run.ipynb"]
     return Stage(f"finetune-{variant}-{seed}", folder / "result.json", RunResult,
-                 lambda reading: run_origin(layout, study, clips, variant, seed, reading),
-                 lambda: all((folder / name).is_file() for name in files))
+                 lambda reading: run_origin(layout, study, clips, variant, seed, reading, features),
+                 lambda: run_whole(folder, study) and (folder / "run.ipynb").is_file())
 
 
 def check_records(layout: Layout, study: Study, clips: Sequence[Clip]) -> None:

@@ -9,9 +9,8 @@ import pandas as pd
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 
-from leanclips.clips import Clip, Role, classes, leaks_recordings, pretraining_clips
+from leanclips.clips import Clip, Role, classes, has_pretraining, pretraining_clips
 from leanclips.errors import StudyError
 from leanclips.files import key, write_bytes
 from leanclips.layout import Layout, short_name
@@ -20,10 +19,9 @@ from leanclips.records import (HISTORY, IN_ORDER, EpochScore, Origin, RoundClips
                                write_csv, write_record)
 from leanclips.rounds import divided, pretraining_leaks, pretraining_split
 from leanclips.study import SOURCE, Study
-from leanclips.training.crnn import (CRNN, Epoch, Labelled, Trained, initialized, train,
+from leanclips.training.crnn import (CRNN, Labelled, Trained, initialized, train,
                                      trainable_parameters)
-from leanclips.training.features import (Features, features_key, load_features,
-                                         network_settings)
+from leanclips.training.features import Features, feature_keys, load_features, network_settings
 from leanclips.training.machine import compute
 from leanclips.workers import cores
 
@@ -69,26 +67,37 @@ def pretrain(layout: Layout, study: Study, clips: Sequence[Clip]) -> Run | None:
     trained = train(network, training, validation, epochs=settings.epochs,
                     batch_size=settings.batch_size, learning_rate=settings.learning_rate,
                     seed=settings.seed, what="pretraining", device=compute(study).device)
-    result = RunResult(
-        study=layout.study.resolve().name, variant=PRETRAIN, seed=settings.seed, key=origin.key,
-        origin=origin, stated=stated(study), synthetic=study.synthetic is not None,
-        leaks_recordings=leaks_recordings(chosen, validation.ids), classes=tuple(names),
+    leaks = pretraining_leaks(clips, study)
+    result = run_result(
+        layout, study, origin, variant=PRETRAIN, seed=settings.seed, leaks_recordings=leaks,
+        classes=tuple(names), command=f"leanclips pretrain {quote(short_name(layout))}",
         rounds=(RoundClips(training=len(training.ids), validation=len(validation.ids), test=0,
                            sha256=key(sorted(training.ids), sorted(validation.ids))),),
-        versions=versions(), command=f"leanclips pretrain {quote(short_name(layout))}",
         classifiers={"crnn": (crnn_result(trained),)})
-    run = Run(result, history([(1, IN_ORDER, trained)]), pd.DataFrame(),
-              pretraining_leaks(clips, study))
-    withdraw(layout.pretrain / "result.json")
-    save(layout.pretrain / MODEL, trained.last)
-    write_csv(layout.pretrain / "history.csv", run.history)
-    write_record(layout.pretrain / "result.json", result)  # last: then the run is whole
+    run = Run(result, history([(1, IN_ORDER, trained)]), pd.DataFrame(), leaks)
+    return keep(layout.pretrain, run, trained.last)
+
+
+def run_result(layout: Layout, study: Study, origin: Origin, **of_this: object) -> RunResult:
+    """The record of a training: what is told of any, and `of_this` one. The margin and the primary
+    endpoint are recorded before the result is known.
+    """
+    stated = Stated(margin=study.margin, **study.primary_endpoint.model_dump())
+    return RunResult(study=layout.study.resolve().name, key=origin.key, origin=origin,
+                     stated=stated, synthetic=study.synthetic is not None, versions=versions(),
+                     **of_this)
+
+
+def keep(folder: Path, run: Run, weights: dict[str, torch.Tensor]) -> Run:
+    """Write what a finished training leaves; its record comes last: then it is whole."""
+    withdraw(folder / "result.json")
+    if weights:
+        save(folder / MODEL, weights)
+    write_csv(folder / "history.csv", run.history)
+    if len(run.predictions):
+        write_csv(folder / "predictions.csv.gz", run.predictions)
+    write_record(folder / "result.json", run.result)
     return run
-
-
-def has_pretraining(study: Study, clips: Sequence[Clip]) -> bool:
-    """Whether there are clips to pretrain on and a network that starts from it."""
-    return study.pretrains and bool(pretraining_clips(clips))
 
 
 def pretrain_origin(layout: Layout, study: Study, clips: Sequence[Clip],
@@ -97,7 +106,7 @@ def pretrain_origin(layout: Layout, study: Study, clips: Sequence[Clip],
     chosen = pretraining_clips(clips)
     settings = study.pretraining.model_dump(mode="json") | {
         "network": study.network.model_dump(mode="json"), **network_settings(study)}
-    inputs = {"the features": features_key(layout, study, SOURCE, chosen),
+    inputs = {"the features": key(feature_keys(layout, study, SOURCE, chosen)),
               "the clip table": key([[c.id, c.label, c.group, c.fold] for c in chosen])}
     return Origin(recipe=RECIPE, settings=settings, inputs=inputs,
                   machine={} if reading else machine(study))
@@ -108,23 +117,13 @@ def machine(study: Study) -> dict[str, str]:
     return asdict(compute(study)) | versions(VERSIONS_OF)
 
 
-def stated(study: Study) -> Stated:
-    """The margin and the primary endpoint, to be recorded before the result is known."""
-    primary = study.primary_endpoint
-    return Stated(margin=study.margin, classifier=primary.classifier, variant=primary.variant,
-                  tested_on=primary.tested_on)
-
-
 def crnn_result(trained: Trained) -> RoundResult:
     """How the CRNN learned."""
-    return RoundResult(trainable_parameters=trainable_parameters(trained.network),
-                       last=_score(trained.history[-1]),
-                       best=trained.best_epoch and _score(trained.best_epoch))
-
-
-def _score(epoch: Epoch) -> EpochScore:
-    return EpochScore(epoch=epoch.epoch, train_accuracy=epoch.train_accuracy,
-                      validation_accuracy=epoch.validation_accuracy)
+    last, best = (epoch and EpochScore(epoch=epoch.epoch, train_accuracy=epoch.train_accuracy,
+                                       validation_accuracy=epoch.validation_accuracy)
+                  for epoch in (trained.history[-1], trained.best_epoch))
+    return RoundResult(trainable_parameters=trainable_parameters(trained.network), last=last,
+                       best=best)
 
 
 def history(trained: Sequence[tuple[int, str, Trained]]) -> pd.DataFrame:
@@ -150,7 +149,7 @@ def started_from_pretraining(layout: Layout, study: Study, clips: Sequence[Clip]
     check_origin(record, read_record(record, RunResult).origin,
                  pretrain_origin(layout, study, clips, reading=True))
     try:
-        saved = load_file(path)
+        saved = safetensors.torch.load_file(path)
     except FileNotFoundError:
         raise StudyError("the pretrained network is missing", path,
                          "run the study first") from None
