@@ -96,8 +96,8 @@ def comparisons(results: Results) -> pd.DataFrame:
                          for classifier in results.study.classifiers
                          for variant in results.study.variants for tested in (OWN, SOURCE)])
     chosen = results.study.primary_endpoint
-    primary = data[["classifier", "variant", "tested"]] == (
-        chosen.classifier, chosen.variant, chosen.tested_on)
+    primary = data[["classifier", "variant", "tested"]] == [
+        chosen.classifier, chosen.variant, chosen.tested_on]
     return data.assign(endpoint=np.where(primary.all(axis=1), "primary", "secondary"))
 
 
