@@ -35,11 +35,12 @@ def small(tmp_path) -> Path:
     folder = tmp_path / "top" / "book"
     for name in ("_ext", "_static"):
         shutil.copytree(ROOT / "book" / name, folder / name)
-    shutil.copy(ROOT / "book" / "_config.yml", folder)
-    pages = ["index", *book.ONCE, *(f"study/{name}" for name in (*book.PER_STUDY, "runs/run"))]
-    for name in pages:
-        (folder / f"{name}.md").parent.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.md").write_text(f"# {name}\n" if name != "study/runs/run" else "")
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(ROOT / "book" / name, folder)
+    for page in (*(ROOT / "book").glob("*.md"), *(ROOT / "book" / "study").rglob("*.md")):
+        name = page.relative_to(ROOT / "book")
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"# {name}\n" if page.stem != "_run" else "")
     shutil.copytree(ROOT / "tests" / "benchmarks", tmp_path / "top" / "tests" / "benchmarks",
                     ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     for name in ("study.py", "clips.py", "report/tables.py", "training/crnn.py"):

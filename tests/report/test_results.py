@@ -16,7 +16,7 @@ FOLDS = {"kind": "cross-validation", "folds": 2}
 
 def test_a_finished_study_loads_with_everything_in_the_order_of_its_table(results):
     assert not results.layout.is_published and not results.leaks
-    assert results.variants == ("source", "optimized", "constant")
+    assert results.study.all_variants == ("source", "optimized", "constant")
     assert len(results.tested) == 8 and len(results.compared) == 16
     assert list(results.report("optimized")["clip"]) == [clip.id for clip in results.compared]
     assert {answers.shape for answers in results.answers.values()} == {(2, 8)}
@@ -44,7 +44,7 @@ def test_the_scores_agree_with_the_table_of_predictions(make_records):
                        & (table.classifier == "crnn") & (table.epoch == "best")]
         right = (chosen.label == chosen.predicted).mean()
         scores = measures.scores(results, "crnn", variant, tested, "best")
-        assert scores[results.seeds.index(seed)].mean() == right
+        assert scores[results.study.finetuning.seeds.index(seed)].mean() == right
 
 
 def test_the_probability_of_each_class_can_be_read(results):
@@ -151,4 +151,4 @@ def test_results_are_frozen(results):
 
 def test_answers_in_order_come_for_every_pair_of_variants(results):
     pairs = {place[1:3] for place in results.answers if place[4] == IN_ORDER}
-    assert pairs == {(a, b) for a in results.variants for b in results.variants}
+    assert pairs == {(a, b) for a in results.study.all_variants for b in results.study.all_variants}

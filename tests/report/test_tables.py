@@ -81,7 +81,7 @@ def test_the_summary_gives_the_source_no_verdict_on_itself(of_protocol):
 
 def test_the_cross_matrix_has_a_cell_for_every_pair(results):
     table = tables.cross(results, "crnn")
-    assert table.header[1:] == results.variants == tuple(row[0] for row in table.rows)
+    assert table.header[1:] == results.study.all_variants == tuple(row[0] for row in table.rows)
     assert len(table.data) == 9
 
 

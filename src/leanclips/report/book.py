@@ -1,6 +1,4 @@
-"""The book: templates filled from the records, then built as HTML by Jupyter Book; and copies of
-a study's records for the repository.
-"""
+"""The book: templates filled from the records and built as HTML; copies of records to publish."""
 
 import json
 import os
@@ -9,14 +7,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import jinja2
 import nbformat
-import yaml
+from scipy.stats import binomtest
 
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256, key, only_one, replaced_folder, write_text
@@ -24,30 +22,20 @@ from leanclips.layout import ROOT, Layout, short_name
 from leanclips.records import RunResult
 from leanclips.report import benchmarks, figures, formats, results, run_page, tables, view
 from leanclips.report.display import Figure, Table, markdown
+from leanclips.report.measures import CASE_STUDY, UCF_101
 from leanclips.report.results import Results, records_of
 from leanclips.report.run_page import RUN_PAGE
-from leanclips.report.statistics import RESAMPLES
-from leanclips.study import load_study
+from leanclips.report.statistics import RESAMPLES, clips_per_arm
 
 BOOK = ROOT / "book"
 PUBLISHED = Layout(ROOT / "data" / "jhmdb", "published")
 
-# The pages that stand once and those of each study, with their titles in the sidebar.
-ONCE = {"case-study": "The case study", "comparing": "How we compare",
-        "optimizer": "Compression: the optimizer", "costs": "Costs: time and storage",
-        "rerun": "Run it again", "your-clips": "Your own clips", "limits": "Limits",
-        "tried": "What did not help", "references": "References"}
-PER_STUDY = {"index": "The answer", "data": "The clips", "compression": "What compression saves",
-             "network": "Network and protocol", "results": "Accuracy in full",
-             "cross": "Cross matrix", "time": "Is time needed?", "runs/index": "Every run",
-             "cost": "What it cost"}
 COPIED = ("_config.yml", "_static", "_ext")
 FILTERS = ("about", "duration", "heading", "in_words", "listing", "megabytes", "percent",
            "points", "several", "thousands")
 MADE = {"_generated", "_build", "__pycache__"}
 LAST_STUDY, STAMP = "_build/study.txt", "_build/made-from.txt"
-LOG_LINES = 4
-HASH, CODE = re.compile(r"\b[0-9a-f]{64}\b"), r"`\g<0>`"
+HASH = re.compile(r"\b[0-9a-f]{64}\b")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -90,34 +78,21 @@ def shown(study: Path | None, book: Path = BOOK, published: Layout = PUBLISHED) 
     if study is None and last.is_file():
         before = Layout(Path(last.read_text(encoding="utf-8")))
         study = before.study if any(before.work.glob("runs/*/seed-*/result.json")) else None
-    return ([published] if published.settings.is_file() else []) + (
-        [Layout(study)] if study is not None else [])
+    own = [] if study is None else [Layout(study)]
+    return [published, *own] if published.settings.is_file() else own
 
 
 def fingerprint(layouts: Sequence[Layout], book: Path = BOOK) -> str:
     """A hash of all that the book is made from: records, pages, measurements and code."""
-    return key([short_name(layout) for layout in layouts],
-               [[path.relative_to(base).as_posix(), file_sha256(path)]
-                for base, path in _made_from(layouts, book)])
-
-
-def _made_from(layouts: Sequence[Layout], book: Path) -> Iterator[tuple[Path, Path]]:
-    for layout in layouts:
-        for path in _records(layout):
-            yield layout.study.parent, path
     root = book.parent
+    found = [(layout.study.parent, path) for layout in layouts for path in records_of(layout)]
     for folder, pattern in ((root / "src" / "leanclips", "*.py"),
                             (root / "tests" / "benchmarks", "*.csv"), (book, "*")):
-        for path in sorted(folder.rglob(pattern)):
-            names = path.relative_to(root).parts
-            if path.is_file() and not MADE & set(names) and not path.name.startswith("."):
-                yield root, path
-
-
-def _records(layout: Layout) -> list[Path]:
-    """The study's records with its settings and clip table."""
-    settings = load_study(layout.settings.parent)
-    return [layout.settings, layout.table, *records_of(layout, settings)]
+        found += [(root, path) for path in sorted(folder.rglob(pattern))
+                  if path.is_file() and not path.name.startswith(".")
+                  and not MADE & set(path.relative_to(root).parts)]
+    return key([short_name(layout) for layout in layouts],
+               [[path.relative_to(base).as_posix(), file_sha256(path)] for base, path in found])
 
 
 def render(book: Path, studies: Sequence[Results], out: Path) -> None:
@@ -135,49 +110,29 @@ def render(book: Path, studies: Sequence[Results], out: Path) -> None:
             copy = shutil.copytree if (book / name).is_dir() else shutil.copyfile
             copy(book / name, aside / name)
         pages = Pages(book, views)
-        for name in ("index", *ONCE):
-            write_text(aside / f"{name}.md", pages.render(f"{name}.md"))
+        for name in ("_toc.yml", *(path.name for path in book.glob("*.md"))):
+            write_text(aside / name, pages.render(name))
         for table in (tables.case_study_cross(), *pages.measured.values()):
             table.write(aside / "tables")
         pages.epochs.write(aside / "figures")
         for one in views:
-            _write_study(pages, one, aside / one.slug)
-        write_text(aside / "_toc.yml", yaml.safe_dump(contents(views), sort_keys=False))
+            _write_study(pages, one, book / "study", aside / one.slug)
 
 
-def _write_study(pages: "Pages", one: view.View, folder: Path) -> None:
+def _write_study(pages: "Pages", one: view.View, templates: Path, folder: Path) -> None:
     for figure in one.figures.values():
         figure.write(folder / "figures")
     for table in one.tables.values():
         table.write(folder / "tables")
-    for name in PER_STUDY:
-        write_text(folder / f"{name}.md", pages.render(f"study/{name}.md", one))
+    for path in templates.rglob("[!_]*.md"):
+        name = path.relative_to(templates).as_posix()
+        write_text(folder / name, pages.render(f"study/{name}", one))
     for (variant, seed), run in one.results.runs.items():
         notebook = one.results.layout.run(variant, seed) / "run.ipynb"
         text = run_page.page(notebook, f"{markdown(variant)}, seed {seed}",
-                             pages.render("study/runs/run.md", one, run=run), provenance(run))
+                             pages.render("study/runs/_run.md", one, run=run), provenance(run))
         write_text(folder / "runs" / f"{RUN_PAGE.format(variant=variant, seed=seed)}.ipynb", text)
     write_text(folder / "headline.txt", one.headline + "\n")
-
-
-def contents(views: Sequence[view.View]) -> dict:
-    """The table of contents: one part for each study, the other pages around them."""
-    def once(caption: str, *names: str) -> dict:
-        return {"caption": caption, "chapters": [{"file": name, "title": ONCE[name]}
-                                                 for name in names]}
-
-    def part(one: view.View) -> dict:
-        chapters = {name: {"file": f"{one.slug}/{name}", "title": title}
-                    for name, title in PER_STUDY.items()}
-        chapters["runs/index"]["sections"] = [
-            {"file": f"{one.slug}/runs/{RUN_PAGE.format(variant=variant, seed=seed)}"}
-            for variant, seed in one.results.runs]
-        return {"caption": one.part, "chapters": list(chapters.values())}
-
-    return {"format": "jb-book", "root": "index", "parts": [
-        once("The question", "case-study", "comparing"), *map(part, views),
-        once("Measured", "optimizer", "costs"), once("Do it yourself", "rerun", "your-clips"),
-        once("Notes", "limits", "tried", "references")]}
 
 
 class Pages:
@@ -189,13 +144,15 @@ class Pages:
         self.environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(book), undefined=jinja2.StrictUndefined,
             trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False)
+        self.environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False}
         self.environment.filters.update(
             md=markdown, **{name: getattr(formats, name) for name in FILTERS})
         self.environment.globals.update(
             studies=list(views), main=views[0], notes=notes, provenance=provenance,
             figure=partial(block, "figures"), table=partial(block, "tables"), cell=benchmarks.cell,
             measured=self.measured, measured_epochs=self.epochs, resamples=RESAMPLES,
-            **view.case_study_numbers())
+            run_page=RUN_PAGE, case=CASE_STUDY, case_cross=tables.case_study_cross(),
+            ucf_101=UCF_101, binomtest=binomtest, clips_per_arm=clips_per_arm)
 
     def render(self, template: str, one: view.View | None = None, **values: object) -> str:
         try:
@@ -222,8 +179,9 @@ def notes(one: view.View) -> str:
 def provenance(run: RunResult) -> str:
     """What a run was made from, and the command that makes it again."""
     table = run_page.provenance(run)
-    rows = replace(table, rows=table.rows[1:])  # the command has a block of its own
-    return f"{HASH.sub(CODE, rows.markdown())}\n\nMade by:\n\n```bash\n{run.command}\n```\n"
+    rows = replace(table, rows=table.rows[1:]).markdown()  # the command has a block of its own
+    shown = HASH.sub(r"`\g<0>`", rows)
+    return f"{shown}\n\nMade by:\n\n```bash\n{run.command}\n```\n"
 
 
 def build(book: Path = BOOK) -> Path:
@@ -247,9 +205,8 @@ def build(book: Path = BOOK) -> Path:
             log = ANSI.sub("", done.stdout)
             write_text(target.parent / "build.log", log)
             lines = [line.strip() for line in log.splitlines() if line.strip()]
-            problems = [line for line in lines if "WARNING" in line or "ERROR" in line]
-            last = " / ".join((problems or lines)[-LOG_LINES:])
-            raise StudyError(f"the book did not build: {last}", source,
+            problems = [line for line in lines if "WARNING" in line or "ERROR" in line] or lines
+            raise StudyError(f"the book did not build: {' / '.join(problems[-4:])}", source,
                              f"correct what {target.parent / 'build.log'} names, then 'make book'")
         shutil.copytree(built, html, dirs_exist_ok=True,
                         ignore=shutil.ignore_patterns(".buildinfo", "reports"))
@@ -264,7 +221,7 @@ def publish(layout: Layout) -> int:
     `data`, wherever it lies on this machine. Raises StudyError if the study is not finished, or a
     record was made from something else than the study is now.
     """
-    found, copied = results.load(layout), _records(layout)
+    found, copied = results.load(layout), records_of(layout)
     with replaced_folder(layout.published) as aside:
         for path in copied:
             name = path.relative_to(layout.work) if layout.work in path.parents else path.name

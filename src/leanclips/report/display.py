@@ -19,7 +19,6 @@ import seaborn as sns
 from IPython.display import Markdown
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import FuncFormatter
 
 from leanclips.clips import Clip
 from leanclips.files import written_aside
@@ -199,11 +198,10 @@ def markers(names: Sequence[str]) -> dict[str, str]:
 @contextmanager
 def ink(theme: Theme):
     """Matplotlib's settings for one theme; fixed ids and outlined text give equal bytes."""
-    coloured = {"text.color": theme.ink, "axes.labelcolor": theme.ink, "xtick.color": theme.ink,
-                "ytick.color": theme.ink, "axes.edgecolor": theme.faint,
-                "grid.color": theme.faint}
+    inked = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color")
     with mpl.rc_context():
-        sns.set_theme(style="whitegrid", rc=coloured | {
+        sns.set_theme(style="whitegrid", rc=dict.fromkeys(inked, theme.ink) | {
+            "axes.edgecolor": theme.faint, "grid.color": theme.faint,
             "font.size": 10, "axes.titlesize": 10, "axes.labelsize": 10, "legend.fontsize": 9,
             "xtick.labelsize": 9, "ytick.labelsize": 9, "axes.titleweight": "bold",
             "axes.titlelocation": "left", "grid.linewidth": 0.6, "axes.facecolor": "none",
@@ -222,13 +220,13 @@ def panels(rows: int, columns: int, height: float, **options: object) -> tuple[C
 
 def percent_axis(axis: mpl.axis.Axis) -> None:
     """Fractions as percent."""
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}%"))
+    axis.set_major_formatter(lambda value, _: f"{100 * value:.4g}%")
 
 
 def points_axis(axis: mpl.axis.Axis) -> None:
     """Fractions as percentage points with their sign."""
-    axis.set_major_formatter(FuncFormatter(
-        lambda value, _: "0" if abs(value) < 5e-4 else f"{100 * value:+.3g}".replace("-", MINUS)))
+    axis.set_major_formatter(lambda value, _: "0" if abs(value) < 5e-4 else
+                             f"{100 * value:+.3g}".replace("-", MINUS))
 
 
 def legend_above(canvas: Canvas, ax: Axes, columns: int) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 import seaborn as sns
 from sklearn.metrics import confusion_matrix
 
-from leanclips.records import IN_ORDER, LAST
+from leanclips.records import IN_ORDER, LAST, EpochScore
 from leanclips.report import measures
 from leanclips.report.display import (Canvas, Figure, Theme, colours, legend_above, markers,
                                       panels, percent_axis, points_axis)
@@ -16,13 +16,15 @@ from leanclips.report.results import Encoded, Results
 from leanclips.study import CRNN, ORIGINALS, SOURCE
 
 MOST_NAMES_WITH_NUMBERS = 8
+CURVES = {"train_accuracy": "training", "validation_accuracy": "validation"}
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0)
 
 
 def _looks(results: Encoded) -> dict[str, dict[str, object]]:
     """Colour and marker of each variant, the same in every figure."""
-    colour, marker = colours(results.variants), markers(results.variants)
-    return {name: {"color": colour[name], "marker": marker[name]} for name in results.variants}
+    names = results.study.all_variants
+    return {name: {"color": colour, "marker": marker} for (name, colour), marker in zip(
+        colours(names).items(), markers(names).values(), strict=True)}
 
 
 def answer(results: Results) -> Figure:
@@ -47,13 +49,13 @@ def answer(results: Results) -> Figure:
 
 
 def _draw_answer(results: Results, data: pd.DataFrame, theme: Theme) -> Canvas:
-    canvas, axes = panels(1, len(results.classifiers), 3.9, sharey=True, sharex=True)
-    logs = np.log10(measures.share_of_source(results)[list(results.variants)])
+    canvas, axes = panels(1, len(results.study.classifiers), 3.9, sharey=True, sharex=True)
+    logs = np.log10(measures.share_of_source(results)[list(results.study.all_variants)])
     reach = max(float(np.ptp(logs)), 0.3)
     places = set_apart(logs.to_dict(), 0.13 * reach)
     low, high = logs.min(), max(places.values())
     shares = [share for share in SHARES if low - 0.15 < np.log10(share) < high + 0.1]
-    for ax, classifier in zip(axes, results.classifiers, strict=True):
+    for ax, classifier in zip(axes, results.study.classifiers, strict=True):
         for variant, look in _looks(results).items():
             part = data[(data.classifier == classifier) & (data.variant == variant)]
             mean, seeds = part.iloc[0], part.accuracy[1:]
@@ -121,9 +123,9 @@ def differences(results: Results) -> Figure:
 
 
 def _draw_differences(results: Results, data: pd.DataFrame, theme: Theme) -> Canvas:
-    canvas, axes = panels(len(results.classifiers), 1, 0.9 + 0.42 * len(data), sharex=True)
+    canvas, axes = panels(len(results.study.classifiers), 1, 0.9 + 0.42 * len(data), sharex=True)
     looks, margin = _looks(results), results.study.margin
-    for ax, classifier in zip(axes, results.classifiers, strict=True):
+    for ax, classifier in zip(axes, results.study.classifiers, strict=True):
         ax.axvspan(-margin, margin, color=theme.faint, alpha=0.45, linewidth=0)
         ax.axvline(0, color=theme.ink, linewidth=1)
         for row in data[data.classifier == classifier].itertuples():
@@ -148,17 +150,19 @@ def cross_matrix(results: Results) -> Figure:
         "(rows), tested on (columns).",
         f"Heat maps of mean test accuracy, from {percent(data.min())} to {percent(data.max())}; "
         "the tables below hold every cell.", data.reset_index(),
-        lambda theme: _draw_heat(data, results.variants, ("Trained on", "Tested on")))
+        lambda theme: _draw_heat(data, results.study.all_variants, ("Trained on", "Tested on")))
 
 
 def confusion(results: Results) -> Figure:
     names = results.classes
-    truth = [names.index(clip.label) for clip in results.tested] * len(results.seeds)
-    data = pd.concat({classifier: pd.DataFrame(confusion_matrix(
-        truth, results.answers[classifier, SOURCE, SOURCE, LAST, IN_ORDER].ravel(),
-        labels=range(len(names)), normalize="true"), names, names).loc[
-            [name for place, name in enumerate(names) if place in truth]]
-        for classifier in results.classifiers}, names=["classifier", "label"])
+    truth = [names.index(clip.label) for clip in results.tested]
+    shares = {}
+    for classifier in results.study.classifiers:
+        answers = results.answers[classifier, SOURCE, SOURCE, LAST, IN_ORDER]
+        matrix = confusion_matrix(np.broadcast_to(truth, answers.shape).ravel(), answers.ravel(),
+                                  labels=range(len(names)), normalize="true")
+        shares[classifier] = pd.DataFrame(matrix, names, names).iloc[sorted(set(truth))]
+    data = pd.concat(shares, names=["classifier", "label"])
     data = data.rename_axis(columns="predicted").stack().rename("share")
     wrong = data.reset_index().query("label != predicted").nlargest(1, "share")
     worst = told(wrong[wrong["share"] > 0], "The most frequent mistake: {label} taken for "
@@ -190,8 +194,8 @@ def _draw_heat(data: pd.Series, names: Sequence[str], labels: tuple[str, str]) -
 
 def learning_curves(results: Results) -> Figure:
     """The CRNN's accuracy by epoch, mean over rounds."""
-    kind, column = (("validation", "validation_accuracy") if results.validates else
-                    ("training", "train_accuracy"))
+    column = "validation_accuracy" if results.validates else "train_accuracy"
+    kind = CURVES[column]
     history = results.history[results.history["input"] == IN_ORDER]
     data = history.groupby(["variant", "seed", "epoch"], sort=False)[column].mean().reset_index()
     last = data[data.epoch == data.epoch.max()].groupby("variant", sort=False)[column].mean()
@@ -199,17 +203,23 @@ def learning_curves(results: Results) -> Figure:
     return Figure(
         "learning", f"{heading(CRNN)}: {kind} accuracy by epoch, mean over rounds and "
         f"{results.seed_count}; band from the lowest to the highest seed.",
-        f"Learning curves. Mean at the last epoch: {means}.", data,
-        lambda theme: _draw_learning(results, data, f"{heading(kind)} accuracy"))
+        f"Learning curves. Mean at the last epoch: {means}.", data, lambda theme: draw_learning(
+            data, "variant", results.study.all_variants, f"{heading(kind)} accuracy", theme))
 
 
-def _draw_learning(results: Results, data: pd.DataFrame, label: str) -> Canvas:
+def draw_learning(data: pd.DataFrame, which: str, names: Sequence[str], label: str, theme: Theme,
+                  best: EpochScore | None = None) -> Canvas:
+    """A line by epoch for each of `names`, told apart by the column `which`; `best` is ringed."""
     canvas, (ax,) = panels(1, 1, 3.3)
-    sns.lineplot(data, x="epoch", y=data.columns[-1], hue="variant", style="variant",
-                 palette=colours(results.variants), markers=markers(results.variants),
-                 dashes=False, errorbar=("pi", 100), err_kws={"alpha": 0.12, "linewidth": 0},
+    sns.lineplot(data, x="epoch", y=data.columns[-1], hue=which, style=which,
+                 palette=colours(names), markers=markers(names), dashes=False,
+                 errorbar=("pi", 100), err_kws={"alpha": 0.12, "linewidth": 0},
                  markersize=6, markevery=max(1, data["epoch"].nunique() // 6), ax=ax)
+    if best:
+        ax.plot(best.epoch, best.validation_accuracy, "o", markersize=12, markerfacecolor="none",
+                markeredgecolor=theme.ink, label="best on validation")
     ax.set(xlabel="Epoch", ylabel=label)
+    ax.xaxis.get_major_locator().set_params(integer=True)
     percent_axis(ax.yaxis)
     legend_above(canvas, ax, 4)
     return canvas
@@ -248,7 +258,7 @@ def _draw_rows(results: Encoded, names: Sequence[str], data: pd.DataFrame, colum
     rows = {"x": column, "y": "variant", "order": names, "legend": False, "ax": ax}
     np.random.seed(7)  # the strip's jitter draws from it
     sns.stripplot(data, hue="variant", jitter=0.3, size=3.5, alpha=0.45,
-                  palette=colours(results.variants) | {ORIGINALS: theme.ink}, **rows)
+                  palette=colours(results.study.all_variants) | {ORIGINALS: theme.ink}, **rows)
     box = {f"{part}props": {"color": theme.ink, "linewidth": 1.4}
            for part in ("box", "whisker", "cap", "median")}
     for name, part in data.groupby("variant"):

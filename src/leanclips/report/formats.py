@@ -31,9 +31,7 @@ def known(value: float) -> float:
 
 def _fixed(value: float, digits: int) -> str:
     """With a true minus sign, and none before a zero."""
-    text = f"{known(value):.{digits}f}"
-    zero = not any(digit in text for digit in "123456789")
-    return text.lstrip("-") if zero else text.replace("-", MINUS)
+    return f"{value:z.{digits}f}".replace("-", MINUS)
 
 
 def percent(share: float, digits: int = 1) -> str:

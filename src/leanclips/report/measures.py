@@ -5,11 +5,11 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
-from leanclips.records import EPOCHS, IN_ORDER, LAST, Stated
+from leanclips.records import EPOCHS, IN_ORDER, LAST
 from leanclips.report.formats import in_words, within
 from leanclips.report.results import Encoded, Results
 from leanclips.report.statistics import Estimate, estimate, verdict
-from leanclips.study import OWN, SOURCE, Primary
+from leanclips.study import OWN, SOURCE
 
 # The numbers of the case study's text; shares and accuracies as fractions. As printed, `validation`
 # holds (trained on, minimum, mean, maximum), `heldout` (trained on, tested on, maximum, mean). Its
@@ -28,11 +28,10 @@ CASE_STUDY = SimpleNamespace(
     validation=(("source", 0.56, 0.65, 0.69), ("optimized", 0.64, 0.67, 0.75)),
     heldout=(("source", "source", 0.65, 0.53), ("source", "optimized", 0.62, 0.50),
              ("optimized", "source", 0.62, 0.50), ("optimized", "optimized", 0.65, 0.50)))
-# Accuracy of the same public design (ResNetCRNN) on a random split of UCF-101 and, with its bugs
-# fixed, on the official split 1 (shared/RESEARCH.md, section 3).
-RANDOM_SPLIT, OFFICIAL_SPLIT = 0.8568, 0.76
-# Share of UCF-101 test clips that have a sibling of the same recording in a random training set.
-SIBLINGS = 0.995
+# UCF-101: accuracy of the same public design (ResNetCRNN) on a random split and, with its bugs
+# fixed, on the official split 1 (shared/RESEARCH.md, section 3); and the share of test clips that
+# have a sibling of the same recording in a random training set.
+UCF_101 = SimpleNamespace(random_split=0.8568, official_split=0.76, siblings=0.995)
 
 
 def scores(results: Results, classifier: str, variant: str, tested_on: str, epoch: str = LAST,
@@ -47,14 +46,13 @@ def by_seed(results: Results, epoch: str = LAST) -> pd.DataFrame:
     """A row for each classifier, variant, variant that it was tested on, input and seed: the
     accuracy on test clips, and that on validation clips where there are any.
     """
-    rows = []
-    for classifier, variant, tested_on, at, seen in results.answers:
-        right = scores(results, classifier, variant, tested_on, at, seen).mean(axis=1)
-        for seed, accuracy in zip(results.seeds, right, strict=True):
+    rows, seeds = [], results.study.finetuning.seeds
+    for place in results.answers:
+        classifier, variant, _, at, _ = place
+        for seed, right in zip(seeds, scores(results, *place), strict=True):
             rounds = results.runs[variant, seed].classifiers[classifier]
-            rows.append((classifier, variant, tested_on, at, seen, seed, accuracy, np.mean(
-                [getattr(one, at).validation_accuracy for one in rounds])
-                if results.validates else np.nan))
+            validation = [getattr(one, at).validation_accuracy for one in rounds]
+            rows.append((*place, seed, right.mean(), np.mean(np.array(validation, float))))
     return pd.DataFrame(rows, columns=["classifier", "variant", "tested_on", "epoch", "input",
                                        "seed", "accuracy", "validation"]).query("epoch == @epoch")
 
@@ -64,20 +62,15 @@ def own_kind(results: Results, epoch: str = LAST) -> pd.DataFrame:
     return by_seed(results, epoch).query("tested_on == variant and input == @IN_ORDER")
 
 
-def recordings(results: Results) -> list[str]:
-    """The recording of each test clip."""
-    return [clip.group for clip in results.tested]
-
-
 def majority(results: Results) -> float:
     """The share of the majority class among the test clips: what a constant answer gets right."""
-    labels = [clip.label for clip in results.tested]
-    return max(map(labels.count, labels)) / len(labels)
+    return pd.Series([clip.label for clip in results.tested]).value_counts(normalize=True).max()
 
 
 def accuracy(results: Results, classifier: str, variant: str, seen: str = IN_ORDER) -> Estimate:
     """Accuracy on test clips of the variant's own kind, last epoch."""
-    return estimate(scores(results, classifier, variant, variant, seen=seen), recordings(results))
+    right = scores(results, classifier, variant, variant, seen=seen)
+    return estimate(right, results.recordings)
 
 
 def compare(results: Results, classifier: str, variant: str, tested: str,
@@ -87,7 +80,7 @@ def compare(results: Results, classifier: str, variant: str, tested: str,
     """
     ours = scores(results, classifier, variant, variant if tested == OWN else SOURCE, epoch, seen)
     theirs = scores(results, classifier, SOURCE, SOURCE, epoch)
-    difference, each = estimate(ours - theirs, recordings(results)), ours.mean(axis=1)
+    difference, each = estimate(ours - theirs, results.recordings), ours.mean(axis=1)
     return {"classifier": classifier, "variant": variant, "input": seen, "tested": tested,
             "epoch": epoch, "min": each.min(), "accuracy": each.mean(), "max": each.max(),
             "source_accuracy": theirs.mean(), "difference": difference.value,
@@ -100,18 +93,18 @@ def comparisons(results: Results) -> pd.DataFrame:
     (what the study's verdict is about) or a secondary one.
     """
     data = pd.DataFrame([compare(results, classifier, variant, tested)
-                         for classifier in results.classifiers
+                         for classifier in results.study.classifiers
                          for variant in results.study.variants for tested in (OWN, SOURCE)])
     chosen = results.study.primary_endpoint
-    primary = ((data["classifier"] == chosen.classifier) & (data["variant"] == chosen.variant)
-               & (data["tested"] == chosen.tested_on))
-    return data.assign(endpoint=np.where(primary, "primary", "secondary"))
+    primary = data[["classifier", "variant", "tested"]] == [
+        chosen.classifier, chosen.variant, chosen.tested_on]
+    return data.assign(endpoint=np.where(primary.all(axis=1), "primary", "secondary"))
 
 
 def inputs(results: Results) -> pd.DataFrame:
     """Is time needed? Each classifier on the frames in order (first) and on other inputs."""
     return pd.DataFrame([compare(results, classifier, SOURCE, SOURCE, seen, epoch)
-                         for epoch in EPOCHS for classifier in results.classifiers
+                         for epoch in EPOCHS for classifier in results.study.classifiers
                          for seen in (IN_ORDER, *results.inputs)
                          if (classifier, SOURCE, SOURCE, epoch, seen) in results.answers])
 
@@ -119,18 +112,14 @@ def inputs(results: Results) -> pd.DataFrame:
 def restated(results: Results) -> str:
     """A sentence on a margin or a primary endpoint changed after a run; empty if none was."""
     stated = [run.stated for run in results.runs.values()]
-    changes = [("margin", [f"±{within(one.margin)} points" for one in stated],
-                f"±{within(results.study.margin)} points"),
-               ("primary endpoint", list(map(_endpoint, stated)),
-                _endpoint(results.study.primary_endpoint))]
+    changes = [("margin", [f"±{within(one.margin)} points" for one in (*stated, results.study)]),
+               ("primary endpoint", [
+                   f"the {in_words(one.classifier)} trained on {one.variant} and tested on "
+                   f"{'its own kind' if one.tested_on == OWN else 'source clips'}"
+                   for one in (*stated, results.study.primary_endpoint)])]
     return " ".join(f"The {what} was {' or '.join(dict.fromkeys(then))} when the runs were made "
                     f"and was changed to {now} afterwards."
-                    for what, then, now in changes if set(then) != {now})
-
-
-def _endpoint(one: Stated | Primary) -> str:
-    return (f"the {in_words(one.classifier)} trained on {one.variant} and tested on "
-            f"{'its own kind' if one.tested_on == OWN else 'source clips'}")
+                    for what, (*then, now) in changes if set(then) != {now})
 
 
 def pairing(results: Results, classifier: str, variant: str) -> dict[str, float | None]:
@@ -139,7 +128,7 @@ def pairing(results: Results, classifier: str, variant: str) -> dict[str, float 
     correlation of the seeds' accuracies (None where they do not vary).
     """
     ours, theirs = (scores(results, classifier, name, name) for name in (variant, SOURCE))
-    found = [estimate(each, recordings(results)) for each in (ours - theirs, ours, theirs)]
+    found = [estimate(each, results.recordings) for each in (ours - theirs, ours, theirs)]
     paired, *alone = (each.high90 - each.low90 for each in found)
     seeds = ours.mean(axis=1), theirs.mean(axis=1)
     varies = all(np.ptp(each) > 0 for each in seeds)

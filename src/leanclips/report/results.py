@@ -17,6 +17,7 @@ from leanclips.records import (EPOCHS, HISTORY, IN_ORDER, LAST, PREDICTIONS, REP
 from leanclips.report.formats import several
 from leanclips.study import CRNN, ORIGINALS, SOURCE, Holdout, Study, load_study
 from leanclips.training import finetune, origins
+from leanclips.training.pretrain import has_pretraining
 
 # What answers are filed under: classifier, trained on, tested on, epoch, input.
 Place = tuple[str, str, str, str, str]
@@ -39,10 +40,6 @@ class Encoded:
     reports: pd.DataFrame
 
     @property
-    def variants(self) -> tuple[str, ...]:
-        return self.study.all_variants
-
-    @property
     def compared(self) -> tuple[Clip, ...]:
         """The clips that every variant encodes: target and held-out."""
         return tuple(tested_clips(self.clips))
@@ -56,6 +53,11 @@ class Encoded:
     def tested(self) -> tuple[Clip, ...]:
         """The test clips: each is tested once for each seed."""
         return tuple(of_role(self.clips, Role.HELDOUT)) if self.validates else self.compared
+
+    @property
+    def recordings(self) -> list[str]:
+        """The recording of each test clip."""
+        return [clip.group for clip in self.tested]
 
     @property
     def source_encoder(self) -> str:
@@ -90,17 +92,9 @@ class Results(Encoded):
     machine: dict[str, str]
 
     @property
-    def seeds(self) -> tuple[int, ...]:
-        return self.study.finetuning.seeds
-
-    @property
     def seed_count(self) -> str:
         """As prose says it: 1 seed, 10 seeds."""
-        return several(len(self.seeds), "seed")
-
-    @property
-    def classifiers(self) -> tuple[str, ...]:
-        return self.study.classifiers
+        return several(len(self.study.finetuning.seeds), "seed")
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -131,12 +125,12 @@ def load(layout: Layout) -> Results:
             for variant in study.all_variants for seed in study.finetuning.seeds}
     history = pd.concat([read_csv(layout.run(variant, seed) / "history.csv", HISTORY)
                          .assign(variant=variant, seed=seed) for variant, seed in runs])
-    pretrained = has_pretraining(study, encoded.clips)
+    pretrain = (read_record(layout.pretrain / "result.json", RunResult)
+                if has_pretraining(study, encoded.clips) else None)
     machine = layout.work / "machine.json"
     return Results(
         **vars(encoded), runs=runs, answers=_answers(encoded, runs), history=history,
-        pretrain=read_record(layout.pretrain / "result.json", RunResult) if pretrained else None,
-        seconds=_seconds(layout.stage_times),
+        pretrain=pretrain, seconds=_seconds(layout.stage_times),
         machine=json.loads(machine.read_text(encoding="utf-8")) if machine.is_file() else {})
 
 
@@ -146,8 +140,11 @@ def read_encoded(layout: Layout, study: Study, clips: Sequence[Clip]) -> Encoded
     return Encoded(layout, study, tuple(clips), pd.concat(reports, ignore_index=True))
 
 
-def records_of(layout: Layout, study: Study) -> list[Path]:
-    """The files that the report reads, and the notebooks, as far as they are there."""
+def records_of(layout: Layout) -> list[Path]:
+    """The study's settings and clip table; and, as far as they are there, the records that the
+    report reads and the notebooks.
+    """
+    study = load_study(layout.settings.parent)
     backbone, variants = study.backbone.name, study.all_variants
     encoded = [of(variant) for variant in (*variants, ORIGINALS)
                for of in (layout.report, layout.report_record, layout.control)]
@@ -157,8 +154,8 @@ def records_of(layout: Layout, study: Study) -> list[Path]:
                for variant in variants for seed in study.finetuning.seeds]
     runs = [folder / name for folder in (layout.pretrain, *folders) for name in OF_A_RUN]
     times = sorted(layout.stage_times.rglob("*.tsv"))
-    return [path for path in (*encoded, *features, *runs, *times, layout.work / "machine.json")
-            if path.is_file()]
+    found = (*encoded, *features, *runs, *times, layout.work / "machine.json")
+    return [layout.settings, layout.table, *(path for path in found if path.is_file())]
 
 
 def _places(study: Study, variant: str) -> Iterator[Place]:

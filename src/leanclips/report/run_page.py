@@ -4,20 +4,17 @@ from pathlib import Path
 
 import nbformat
 import pandas as pd
-import seaborn as sns
-from matplotlib.ticker import MaxNLocator
 from nbformat.v4 import new_markdown_cell, new_notebook
 
 from leanclips.errors import StudyError
-from leanclips.records import EPOCHS, IN_ORDER, LAST, EpochScore, RunResult
-from leanclips.report.display import (Canvas, Figure, Table, Theme, colours, legend_above, panels,
-                                      percent_axis, warnings)
-from leanclips.report.formats import heading, percent, several
+from leanclips.records import EPOCHS, IN_ORDER, LAST, RunResult
+from leanclips.report.display import Figure, Table, warnings
+from leanclips.report.figures import CURVES, draw_learning
+from leanclips.report.formats import heading, percent, several, told
 from leanclips.study import CRNN
 from leanclips.training.pretrain import Run
 
 RUN_PAGE = "{variant}-seed-{seed:02d}"  # beside the index of runs
-CURVES = {"train_accuracy": "training", "validation_accuracy": "validation"}
 WIDGET = "application/vnd.jupyter.widget-view+json"
 HIDDEN = "remove-cell"  # the tag of cells that a notebook needs and its page does not
 PYTHON = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -26,66 +23,52 @@ PYTHON = {"kernelspec": {"display_name": "Python 3", "language": "python", "name
 
 def scores(run: Run) -> Table:
     """Each classifier at its last epoch, and at the best one where there is one."""
-    own, rows, counts = _own(run), [], run.result.rounds
-    own = own.assign(right=own["label"] == own["predicted"])
+    own, counts, rows = _own(run), run.result.rounds, []
+    right = own["label"].eq(own["predicted"]).groupby(
+        [own["classifier"], own["epoch"], own["part"]]).agg(["mean", "sum", "size"])
+    cells = pd.Series(told(right, "{mean:percent} ({sum} of {size})"), right.index).unstack()
+    cells = cells.reindex(columns=["validation", "test"])
     for classifier, rounds in run.result.classifiers.items():
         for epoch in EPOCHS if rounds[0].best else (LAST,):
             found = [getattr(one, epoch) for one in rounds]
-            row = {"classifier": classifier, "which": "last" if epoch == LAST else
-                   "best on validation", "epoch": ", ".join(
-                       str(one.epoch) for one in found if one.epoch) or None,
-                   "training": sum(one.train_accuracy for one in found) / len(found)}
-            for part in ("validation", "test"):
-                right = own.query("classifier == @classifier and epoch == @epoch "
-                                  "and part == @part")["right"]
-                row |= {part: right.mean(), f"{part}_right": f"{right.sum()} of {len(right)}"}
-            rows.append(row)
+            rows.append({"classifier": classifier, **cells.loc[classifier, epoch],
+                         "which": "last" if epoch == LAST else "best on validation",
+                         "epoch": ", ".join(str(one.epoch) for one in found if one.epoch) or None,
+                         "training": sum(one.train_accuracy for one in found) / len(found)})
     return Table.of(
         "scores", f"Accuracy of {_who(run)}, in {several(len(counts), 'round')}. Training: "
         f"accuracy while training on {several(counts[0].training, 'clip')}; validation and test: "
         f"on clips of its own kind.{_warning(run)}", pd.DataFrame(rows),
         {"Classifier": "{classifier:heading}", "Epoch": "{which} ({epoch})",
-         "Training": "{training:percent}",
-         "Validation": "{validation:percent} ({validation_right})",
-         "Test": "{test:percent} ({test_right})"})
+         "Training": "{training:percent}", "Validation": "{validation}", "Test": "{test}"})
 
 
 def curves(run: Run) -> Figure | None:
     """The CRNN's accuracy by epoch, mean over rounds, the best epoch ringed; None without one."""
     if CRNN not in run.result.classifiers:
         return None
-    data = run.history[run.history["input"] == IN_ORDER].groupby("epoch")[
-        list(CURVES)].mean().dropna(axis=1).rename(columns=CURVES)
+    history = run.history[run.history["input"] == IN_ORDER].groupby("epoch")
+    data = history[list(CURVES)].mean().dropna(axis=1).rename(columns=CURVES)
     best = run.result.classifiers[CRNN][0].best
     last = "; ".join(f"{name} {percent(value)}" for name, value in data.iloc[-1].items())
-    picked = (f", validation {percent(best.validation_accuracy)} at epoch {best.epoch}"
-              if best else "")
-    ring = " Ring: the epoch that is best on validation." if best else ""
-    return Figure("curves", f"Accuracy of the CRNN by epoch, {_who(run)}.{ring}{_warning(run)}",
-                  f"Learning curves. At the last epoch: {last}{picked}.", data.reset_index(),
-                  lambda theme: _draw_curves(data, best, theme))
-
-
-def _draw_curves(data: pd.DataFrame, best: EpochScore | None, theme: Theme) -> Canvas:
-    canvas, (ax,) = panels(1, 1, 2.6)
-    sns.lineplot(data, palette=colours(data.columns), ax=ax)
+    picked = ring = ""
     if best:
-        ax.plot(best.epoch, best.validation_accuracy, "o", markersize=9, markerfacecolor="none",
-                markeredgecolor=theme.ink, label="best on validation")
-    ax.set(xlabel="Epoch", ylabel="Accuracy", ylim=(-0.03, 1.03))
-    ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    percent_axis(ax.yaxis)
-    legend_above(canvas, ax, 3)
-    return canvas
+        picked = f", validation {percent(best.validation_accuracy)} at epoch {best.epoch}"
+        ring = " Ring: the epoch that is best on validation."
+    lines = data.melt(var_name="part", value_name="accuracy", ignore_index=False).reset_index()
+    return Figure("curves", f"Accuracy of the CRNN by epoch, {_who(run)}.{ring}{_warning(run)}",
+                  f"Learning curves. At the last epoch: {last}{picked}.", lines,
+                  lambda theme: draw_learning(lines, "part", data.columns, "Accuracy", theme, best))
 
 
 def confusion(run: Run) -> Table:
     """How many clips of each class (rows) were taken for which (columns)."""
     names = list(run.result.classes)
-    counts = pd.concat({heading(classifier): pd.crosstab(part["label"], part["predicted"])
-                        .reindex(index=names, columns=names, fill_value=0) for classifier, part
-                        in _judged(run).groupby("classifier", sort=False)})
-    rows = tuple((*of, *map(str, row)) for of, row in zip(counts.index, counts.values, strict=True))
+    said, order = _judged(run), pd.MultiIndex.from_product([run.result.classifiers, names])
+    counts = pd.crosstab([said["classifier"], said["label"]], said["predicted"]).reindex(
+        index=order, columns=names, fill_value=0)
+    rows = tuple((heading(classifier), label, *map(str, row))
+                 for (classifier, label), *row in counts.itertuples(name=None))
     header = ("Classifier", "Class", *names)
     return Table("confusion", f"{_part(run)} clips of each class (rows), by the class they were "
                  f"recognized as (columns), last epoch.{_warning(run)}", header, rows,

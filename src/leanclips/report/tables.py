@@ -29,7 +29,8 @@ def _judged(rows: pd.DataFrame, which: pd.Series) -> pd.DataFrame:
 def summary(results: Results) -> Table:
     """One row per classifier and variant: bytes, test accuracy, paired difference."""
     data = pd.DataFrame([measures.compare(results, classifier, variant, OWN)
-                         for classifier in results.classifiers for variant in results.variants])
+                         for classifier in results.study.classifiers
+                         for variant in results.study.all_variants])
     sizes = measures.sizes(results).bytes_out
     data.insert(2, "bytes", data["variant"].map(sizes))
     data.insert(3, "share_of_source", data["bytes"] / sizes[SOURCE])
@@ -44,9 +45,9 @@ def summary(results: Results) -> Table:
 
 def accuracies(results: Results, epoch: str) -> Table:
     """min / mean / max over seeds, beside the case study's own."""
-    ours = measures.own_kind(results, epoch).groupby(["classifier", "variant"], sort=False)
-    ours = ours[["validation", "accuracy"]].agg(["min", "mean", "max"])
-    ours.columns = [f"{'test' if kind == 'accuracy' else kind}_{part}" for kind, part in ours]
+    ours = measures.own_kind(results, epoch).rename(columns={"accuracy": "test"}).groupby(
+        ["classifier", "variant"], sort=False)[["validation", "test"]].agg(["min", "mean", "max"])
+    ours.columns = ["_".join(column) for column in ours]
     theirs = [{"classifier": "case study", "variant": name, "validation_min": least,
                "validation_mean": mean, "validation_max": most, "test_mean": test_mean,
                "test_max": test_most} for name, least, mean, most in CASE_STUDY.validation
@@ -91,7 +92,7 @@ def pairing(results: Results) -> Table:
         "pairing", f"{heading(variant)} less source: width of the 90% interval in points, and "
         f"the correlation of the two accuracies over {results.seed_count}.",
         pd.DataFrame([{"classifier": name, **measures.pairing(results, name, variant)}
-                      for name in results.classifiers]),
+                      for name in results.study.classifiers]),
         {"Classifier": "{classifier:heading}", "Paired": "{paired:width}",
          "If it were not": "{unpaired:width}", "Correlation": "{correlation:.2f}"})
 
@@ -149,17 +150,15 @@ def per_clip(results: Encoded, variant: str) -> Table:
 
 
 def _by_role(clips: Sequence[Clip], *by: str) -> pd.DataFrame:
-    """Classes, clips and recordings of each role, and whatever else to group by."""
-    data = pd.DataFrame([(clip.label, clip.role, clip.label, clip.group) for clip in clips],
-                        columns=["label", "role", "class", "recording"])
-    grouped = data.groupby([*by, "role"]).agg(classes=("label", "nunique"), clips=("role", "size"),
-                                              recordings=("recording", "nunique")).reset_index()
-    return grouped.sort_values("role", kind="stable", ignore_index=True,
-                               key=lambda roles: roles.map(ROLES.index))
+    """Classes, clips and recordings of each role, and of whatever else to group by."""
+    data = pd.DataFrame(clips).assign(role=lambda rows: pd.Categorical(rows["role"], ROLES))
+    data["class"] = data["label"]
+    return data.groupby(["role", *by], observed=True, as_index=False).agg(
+        classes=("label", "nunique"), clips=("id", "size"), recordings=("group", "nunique"))
 
 
 def counts(clips: Sequence[Clip]) -> Table:
-    data = _by_role(clips, "class").drop(columns="classes")
+    data = _by_role(clips, "class")[["class", "role", "clips", "recordings"]]
     return Table.matrix(
         "counts", f"{several(len(clips), 'clip')} of "
         f"{several(data['class'].nunique(), 'class', 'classes')}: clips (recordings in brackets) "
@@ -182,7 +181,7 @@ def data(results: Encoded) -> Table:
 def runs(results: Results) -> Table:
     """Every run, with its page and its accuracies at the last epoch."""
     kinds = {"validation": "validation", "test": "accuracy"}
-    shown = {(kind, name): f"{heading(name)}, {kind}" for name in results.classifiers
+    shown = {(kind, name): f"{heading(name)}, {kind}" for name in results.study.classifiers
              for kind in kinds if kind == "test" or results.validates}
     data = measures.own_kind(results).pivot(index=["variant", "seed"], columns="classifier",
                                             values=list(kinds.values())).loc[list(results.runs)]

@@ -2,21 +2,17 @@
 
 import re
 from collections.abc import Iterator
-from math import isnan, nan
 from shlex import quote
-
-from scipy.stats import binomtest
 
 from leanclips.layout import short_name
 from leanclips.records import BEST, IN_ORDER, LAST
 from leanclips.report import display, figures, measures, tables
 from leanclips.report.display import Figure, Table
 from leanclips.report.formats import in_words, percent, points, within
-from leanclips.report.measures import CASE_STUDY
 from leanclips.report.results import Results
-from leanclips.report.statistics import (FEWEST_TO_DIFFER, Verdict, clips_per_arm, least_margin,
+from leanclips.report.statistics import (FEWEST_TO_DIFFER, Verdict, least_margin,
                                          recordings_needed)
-from leanclips.study import CRNN, LINEAR, OWN, SOURCE, Constant, weights_path
+from leanclips.study import CRNN, OWN, SOURCE, Constant, weights_path
 
 IN_WORDS = {Verdict.EQUIVALENT: "equivalent within ±{margin} points",
             Verdict.WORSE: "worse", Verdict.BETTER: "better",
@@ -31,10 +27,8 @@ class View:
     """One study as the templates see it.
 
     `slug` is its folder in the book, `folder` the one that commands name; `warnings` must stand
-    wherever its numbers show. `picking` is what picking the best epoch adds on validation and on
-    test clips (None without validation clips); `recurrence_helps` whether the CRNN beats the linear
-    classifier by the margin on source clips; `time` holds the comparisons of other inputs with the
-    frames in order, `single_frame` the accuracy on the middle one.
+    wherever its numbers show. `picking` is that of measures (None without validation clips); `time`
+    holds the comparisons of other inputs with the frames in order.
     """
 
     def __init__(self, results: Results):
@@ -47,28 +41,25 @@ class View:
         self.slug = f"{slug}-published" if self.published else slug
         self.part = f"{'The study' if self.published else 'Your run'}: {study.title}"
         self.folder = quote(short_name(layout))
-        weights = weights_path(study.backbone)
-        self.weights = f"the weights in {weights.name}" if weights else "ImageNet weights"
+        self.weights = weights_path(study.backbone)
         self.warnings = display.warnings(study.synthetic is not None, results.leaks)
         self.restated = measures.restated(results)
         self.controls = {name: one.bytes_of for name, one in study.variants.items()
                          if isinstance(one, Constant)}
         self.margin = within(study.margin)
-        self.recordings = len(set(measures.recordings(results)))
+        self.recordings = len(set(results.recordings))
         self.recordings_needed = recordings_needed(study.margin)
         self.least_margin = least_margin(self.recordings)
         self.majority = measures.majority(results)
         self.parameters = {name: rounds[0].trainable_parameters for name, rounds
                            in next(iter(results.runs.values())).classifiers.items()}
         self.source_accuracy = {name: float(measures.scores(results, name, SOURCE, SOURCE).mean())
-                                for name in results.classifiers}
-        gain = self.source_accuracy.get(CRNN, nan) - self.source_accuracy.get(LINEAR, nan)
-        self.recurrence_helps = None if isnan(gain) else gain > study.margin
+                                for name in results.study.classifiers}
         self.picking = measures.picking(results, CRNN) if "accuracy-best" in self.tables else None
         self.time = list(self.tables["time"].data.query(
             "epoch == @LAST and input != @IN_ORDER").itertuples()) if results.inputs else []
         self.single_frame = {name: measures.accuracy(results, name, SOURCE, "middle")
-                             for name in results.classifiers if "middle" in results.inputs}
+                             for name in results.study.classifiers if "middle" in results.inputs}
 
     def change(self, found: tuple) -> str:
         """The difference in a row of comparisons, its interval and the verdict."""
@@ -101,9 +92,9 @@ def _tables(results: Results) -> Iterator[Table]:
         tables.summary, tables.differences, tables.pairing, tables.compression, tables.quality,
         tables.data, tables.runs))
     yield from (tables.counts(results.clips), tables.accuracies(results, LAST))
-    yield from (tables.cross(results, name) for name in results.classifiers)
+    yield from (tables.cross(results, name) for name in results.study.classifiers)
     yield from (tables.per_clip(results, name) for name in results.study.variants)
-    if CRNN in results.classifiers and results.validates:
+    if CRNN in results.study.classifiers and results.validates:
         yield tables.accuracies(results, BEST)
     if results.inputs:
         yield tables.inputs(results)
@@ -113,21 +104,7 @@ def _figures(results: Results) -> Iterator[Figure]:
     yield from (make(results) for make in (
         figures.answer, figures.differences, figures.cross_matrix, figures.confusion,
         figures.savings, figures.quality))
-    if CRNN in results.classifiers:
+    if CRNN in results.study.classifiers:
         yield figures.learning_curves(results)
     if results.inputs:
         yield figures.inputs(results)
-
-
-def case_study_numbers() -> dict[str, object]:
-    """The published numbers and what follows from them."""
-    (_, _, source, _), (_, _, optimized, _) = CASE_STUDY.validation
-    clips = CASE_STUDY.validation_clips_implied
-    return {
-        "case": CASE_STUDY, "case_cross": tables.case_study_cross(), "case_source": source,
-        "case_optimized": optimized, "case_error": (source * (1 - source) / clips) ** 0.5,
-        "case_wilson": binomtest(round(source * clips), clips).proportion_ci(method="wilson"),
-        "case_clips_apart": (optimized - source) * clips,
-        "case_clips_needed": clips_per_arm(source, optimized - source),
-        "random_split": measures.RANDOM_SPLIT, "official_split": measures.OFFICIAL_SPLIT,
-        "siblings": measures.SIBLINGS}
