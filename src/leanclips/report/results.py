@@ -17,7 +17,6 @@ from leanclips.records import (EPOCHS, HISTORY, IN_ORDER, LAST, PREDICTIONS, REP
 from leanclips.report.formats import several
 from leanclips.study import CRNN, ORIGINALS, SOURCE, Holdout, Study, load_study
 from leanclips.training import finetune, origins
-from leanclips.training.pretrain import has_pretraining
 
 # What answers are filed under: classifier, trained on, tested on, epoch, input.
 Place = tuple[str, str, str, str, str]
