@@ -1,5 +1,6 @@
 """The case study's own protocol, from end to end, on a miniature of its data."""
 
+import shutil
 import subprocess
 import sys
 
@@ -64,6 +65,7 @@ def test_the_case_study_s_protocol_runs_from_end_to_end(tmp_path, make_clip, ffm
     layout = Layout(tmp_path / "paper")
     layout.study.mkdir()
     layout.settings.write_text(yaml.safe_dump(settings))
+    shutil.copy(ROOT / "data/paper/table.py", layout.study)
 
     for verb in (["new", layout.study, "--clips", tmp_path / "clips"], ["check", layout.study],
                  ["run", layout.study]):

@@ -1,4 +1,4 @@
-"""Makes the table of this study: `python data/jhmdb/table.py CLIPS_FOLDER CLIPS.CSV [LISTS_FOLDER]`.
+"""Makes this table: `python data/jhmdb/table.py CLIPS_FOLDER CLIPS.CSV [LISTS_FOLDER]`.
 
 J-HMDB has 928 clips of 21 classes; four are the target, the other 17 serve pretraining. With the
 folder of the official lists (splits.zip of the data set's site) the column fold says on which side
@@ -17,6 +17,7 @@ from leanclips.clips import Clip, scan_folders, with_roles, write_table
 from leanclips.compression.inspect import probe
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256
+from leanclips.study import Study
 from leanclips.workers import progress
 
 TARGET_CLASSES = ("climb_stairs", "jump", "run", "walk")
@@ -26,7 +27,8 @@ FOLDS = {"1": "train", "2": "validation"}
 GET_LISTS = "unpack the official splits.zip there"
 
 
-def table(root: Path, splits_folder: Path | None = None) -> list[Clip]:
+def table(root: Path, study: Study | None = None, splits_folder: Path | None = None
+          ) -> list[Clip]:
     """The study's clips, from the folder `root` that holds J-HMDB's class folders."""
     folds = official_folds(splits_folder) if splits_folder else {}
     found, clips = scan_folders(root, None), []
@@ -107,4 +109,4 @@ def choose_groups(sizes: dict[str, int], wanted: int, rng: np.random.Generator) 
 
 
 if __name__ == "__main__":
-    write_table(Path(sys.argv[2]), table(Path(sys.argv[1]), *map(Path, sys.argv[3:4])))
+    write_table(Path(sys.argv[2]), table(Path(sys.argv[1]), None, *map(Path, sys.argv[3:4])))

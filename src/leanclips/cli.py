@@ -4,6 +4,7 @@ import logging
 import sys
 import warnings
 from pathlib import Path
+from runpy import run_path
 from typing import Annotated
 
 import typer
@@ -109,9 +110,10 @@ def check(study: StudyFolder,
 
 
 @app.command()
-def fetch(dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Only 'jhmdb'.")],
-          folder: Annotated[Path, typer.Option(help="Where the clips go.")] = Path(
-              "data/jhmdb/clips"),
+def fetch(dataset: Annotated[str, typer.Argument(
+              metavar="DATASET", help="A study in 'data' with a fetch.py: jhmdb.")],
+          folder: Annotated[Path | None, typer.Option(
+              help="Where the clips go. Default: the folder clips of that study.")] = None,
           url: Annotated[str | None, typer.Option(help="Another place to download from.")] = None
           ) -> None:
     """Download a data set from its official site and check every clip. Resumes a download.
@@ -119,12 +121,13 @@ def fetch(dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Only '
     Example: leanclips fetch jhmdb
     """
     _needs_checkout("fetch")
-    from leanclips.datasets import jhmdb
-
-    if dataset != "jhmdb":
-        raise StudyError("this data set cannot be fetched", dataset, "use 'jhmdb'")
-    jhmdb.fetch(folder, **({"url": url} if url else {}))
-    print(f"The J-HMDB clips are complete in {folder}.")
+    script = ROOT / "data" / dataset / "fetch.py"
+    if not script.is_file():
+        known = sorted(path.parent.name for path in ROOT.glob("data/*/fetch.py"))
+        raise StudyError("this data set cannot be fetched", dataset, f"use {', '.join(known)}")
+    folder = folder or script.with_name("clips")
+    run_path(str(script))["fetch"](folder, **({"url": url} if url else {}))
+    print(f"The clips of {dataset} are complete in {folder}.")
 
 
 @app.command()
@@ -284,8 +287,7 @@ def finetune(study: StudyFolder,
 
 
 Shown = Annotated[Path | None, typer.Argument(
-    metavar="[STUDY]", help="Your own study, shown beside the published one. Default: the "
-                            "study shown last.")]
+    metavar="[STUDY]", help="Your own study, beside the published one. Default: the last one.")]
 
 
 @app.command()

@@ -2,13 +2,13 @@
 
 import hashlib
 import io
-import runpy
 import shutil
 import zipfile
 from collections import Counter
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from runpy import run_path
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,13 +18,14 @@ from hypothesis import strategies as st
 
 from leanclips.clips import (Clip, Role, check_roles, of_role, pretraining_clips, read_table,
                              write_table)
-from leanclips.datasets import jhmdb
 from leanclips.errors import StudyError
+from leanclips.layout import ROOT
 from leanclips.rounds import pretraining_split
 from leanclips.study import Holdout, Pretraining
 
-TABLE = jhmdb.TABLE
-made = SimpleNamespace(**runpy.run_path(str(TABLE.with_name("table.py"))))
+TABLE = ROOT / "data" / "jhmdb" / "clips.csv"
+jhmdb, made = (SimpleNamespace(**run_path(str(TABLE.with_name(f"{name}.py"))))
+               for name in ("fetch", "table"))
 SIZES = st.lists(st.integers(1, 6), min_size=2, max_size=7).map(
     lambda sizes: {f"group {number}": size for number, size in enumerate(sizes)})
 DATA = bytes(range(256)) * 20_000
@@ -103,7 +104,7 @@ def some_clips(jhmdb_clips, tmp_path):
 
 
 def test_official_lists_fill_the_column_fold(official, some_clips):
-    clips = made.table(some_clips, official)
+    clips = made.table(some_clips, splits_folder=official)
     folds = made.official_folds(official)
     assert len(folds) == 928 and all(clip.fold == folds[clip.file] for clip in clips)
     assert [replace(clip, fold="") for clip in clips] == made.table(some_clips)
@@ -119,7 +120,7 @@ def test_official_lists_that_do_not_fit_are_reported(official, some_clips):
         made.official_folds(official)
     (official / "run_test_split1.txt").write_text("a.avi 1\n")
     with pytest.raises(StudyError, match="3 clips are in none of the official lists, the first"):
-        made.table(some_clips, official)
+        made.table(some_clips, splits_folder=official)
 
 
 def test_a_folder_without_the_clips_is_reported(tmp_path):

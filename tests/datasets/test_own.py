@@ -14,7 +14,7 @@ from leanclips.datasets.own import check_study, hold_out, new_study
 from leanclips.datasets.synthetic import render_all, synthetic_table
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256
-from leanclips.layout import Layout
+from leanclips.layout import ROOT, Layout
 from leanclips.study import load_study
 
 LABELS = ("hop", "run")
@@ -183,7 +183,7 @@ def test_cross_validation_in_study_yml_holds_nothing_out(clips, tmp_path):
     assert check_study(tmp_path).problems == ()
 
 
-def test_the_case_study_s_layout_keeps_its_roles(clips, tmp_path, make_clip):
+def test_a_table_py_of_the_study_makes_its_table(clips, tmp_path, make_clip):
     root = tmp_path / "paper"
     for group in (1, 2):
         make_clip(root / f"UCF-101/Surfing/v_Surfing_g0{group}_c01.avi", "mpeg4", seed=group)
@@ -197,6 +197,7 @@ def test_the_case_study_s_layout_keeps_its_roles(clips, tmp_path, make_clip):
         make_clip(root / "heldout" / label / "lake_1.mp4", seed=ord(label[0]))
     study = tmp_path / "study"
     study.mkdir()
+    shutil.copy(ROOT / "data" / "paper" / "table.py", study)
     (study / "study.yml").write_text(
         "title: Paper\nprotocol: {kind: holdout}\npretraining: {split: official}\n")
     new_study(study, root)

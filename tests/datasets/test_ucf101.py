@@ -1,14 +1,19 @@
 """UCF-101 and the case study's layout, on a small tree of the same shape."""
 
 from pathlib import Path
+from runpy import run_path
+from types import SimpleNamespace
 
 import pytest
 
 from leanclips.clips import Role, Roi, check_roles, classes, of_role
-from leanclips.datasets import ucf101
+from leanclips.datasets.own import with_rois
 from leanclips.errors import StudyError
-from leanclips.study import Holdout
+from leanclips.layout import ROOT
+from leanclips.study import Holdout, Study
 
+made = SimpleNamespace(**run_path(str(ROOT / "data" / "paper" / "table.py")))
+PAPER = Study(title="Paper")
 CLASSES = ("ApplyEyeMakeup", "HandstandPushups")
 
 
@@ -46,7 +51,11 @@ def write(path: Path, text: str = "") -> None:
 
 
 def table(root: Path):
-    return ucf101.table(root / "UCF-101", root / "ucfTrainTestlist")
+    return made.official(root / "UCF-101", root / "ucfTrainTestlist")
+
+
+def marked(root: Path):
+    return with_rois(made.table(root, PAPER), root / "rois.csv")
 
 
 def test_official_lists_give_folds_and_names_give_recordings(tmp_path):
@@ -87,7 +96,7 @@ def test_a_class_unknown_to_the_index_is_reported(tmp_path):
 
 
 def test_the_case_study_s_folders_give_the_roles(tmp_path):
-    clips = ucf101.paper_table(paper(tmp_path))
+    clips = made.table(paper(tmp_path), PAPER)
     check_roles(clips, Holdout(), tmp_path)
     assert len({clip.id for clip in clips}) == len(clips)
     assert all((tmp_path / clip.file).is_file() for clip in clips)
@@ -99,12 +108,12 @@ def test_the_case_study_s_folders_give_the_roles(tmp_path):
 def test_a_recording_in_both_folders_is_reported(tmp_path):
     write(paper(tmp_path) / "heldout/running/street_2.mp4")
     with pytest.raises(StudyError, match="the group 'running/street' has clips in two roles"):
-        check_roles(ucf101.paper_table(tmp_path), Holdout(), tmp_path)
+        check_roles(made.table(tmp_path, PAPER), Holdout(), tmp_path)
 
 
 def test_rois_come_from_their_table(tmp_path):
     write(paper(tmp_path) / "rois.csv", "file,x,y,side\ntarget/running/gym_1.mp4,280,0,720\n")
-    rois = {clip.file: clip.roi for clip in ucf101.paper_table(tmp_path) if clip.roi}
+    rois = {clip.file: clip.roi for clip in marked(tmp_path) if clip.roi}
     assert rois == {"target/running/gym_1.mp4": Roi(280, 0, 720)}
 
 
@@ -118,4 +127,4 @@ def test_rois_come_from_their_table(tmp_path):
 def test_a_bad_table_of_rois_is_reported(tmp_path, text, problem):
     write(paper(tmp_path) / "rois.csv", text)
     with pytest.raises(StudyError, match=problem):
-        ucf101.paper_table(tmp_path)
+        marked(tmp_path)

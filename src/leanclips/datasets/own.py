@@ -1,21 +1,22 @@
 """Studies of your own clips: make one from a folder, and check it before it runs."""
 
+import csv
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from runpy import run_path
 
 import yaml
 from pydantic import ValidationError
 
-from leanclips.clips import (Clip, Role, check_roles, classes, clips_root, has_pretraining,
+from leanclips.clips import (Clip, Role, Roi, check_roles, classes, clips_root, has_pretraining,
                              of_role, pretraining_clips, scan_folders, study_table, tested_clips,
                              verify_file, with_roles, write_table)
 from leanclips.compression.crop import square
 from leanclips.compression.inspect import Probe, probe
-from leanclips.datasets import ucf101
 from leanclips.datasets.synthetic import check_table
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256, write_text
@@ -73,8 +74,8 @@ def new_study(folder: Path, clips: Path, *, group_pattern: str | None = None,
     """Write study.yml and clips.csv for the class folders in `clips`; returns what was written.
 
     An existing study.yml is kept. `heldout` is the fraction of target clips to hold out; by default
-    0.24, or none where study.yml says cross-validation. Clips in the case study's layout (a folder
-    UCF-101) keep the roles of their folders.
+    0.24, or none where study.yml says cross-validation. Where `folder` has a table.py,
+    as data/paper does, its function `table` makes the table of the clips and their roles.
     """
     layout, clips = Layout(folder), clips.resolve()
     if layout.table.exists():
@@ -93,13 +94,13 @@ def new_study(folder: Path, clips: Path, *, group_pattern: str | None = None,
         problem = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise StudyError(f"the group pattern {problem}", group_pattern,
                          "give one like '(?P<group>.+)_[0-9]+'") from None
-    if (clips / ucf101.CLIPS).is_dir():
-        table = ucf101.paper_table(clips, study.group_pattern)
+    if (script := folder / "table.py").is_file():
+        table = run_path(str(script))["table"](clips, study)
     else:
         if heldout is None and isinstance(study.protocol, Holdout):
             heldout = HELDOUT
         table = hold_out(scan_folders(clips, study.group_pattern), clips, heldout, set(pretrain))
-        table = ucf101.with_rois(table, clips / "rois.csv")
+    table = with_rois(table, clips / "rois.csv")
     check_roles(table, study.protocol, clips)
     table = _measured(table, clips)
     if kept:
@@ -152,6 +153,27 @@ def hold_out(scanned: list[Clip], root: Path, fraction: float | None,
     raise StudyError("no choice of recordings to hold out leaves each class two to train on: too "
                      "many recordings hold clips of several classes", root,
                      "add recordings, or tell them apart by another --group-pattern")
+
+
+def with_rois(clips: Sequence[Clip], path: Path) -> list[Clip]:
+    """The clips with the ROIs of the table `file,x,y,side`, if it exists."""
+    if not path.exists():
+        return list(clips)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file)
+        if rows.fieldnames != ["file", "x", "y", "side"]:
+            raise StudyError("is not a table of ROIs", path, "its first line is file,x,y,side")
+        rois = {}
+        for row in rows:
+            try:
+                rois[row["file"]] = Roi.parse(f"{row['x']} {row['y']} {row['side']}")
+            except ValueError:
+                raise StudyError("cannot be read", f"{path} line {rows.line_num}",
+                                 "x and y are pixels, the side at least 16") from None
+    if unknown := sorted(rois.keys() - {clip.file for clip in clips}):
+        raise StudyError(f"names '{unknown[0]}', which is no clip", path,
+                         "give files relative to the clips folder, as target/running/a.mp4")
+    return [replace(clip, roi=rois.get(clip.file)) for clip in clips]
 
 
 def _measured(table: list[Clip], root: Path) -> list[Clip]:

@@ -1,4 +1,4 @@
-"""J-HMDB's clips, fetched from the official site and checked one by one."""
+"""`leanclips fetch jhmdb`: the clips of this study, fetched from the official site and checked."""
 
 import http.client
 import shutil
@@ -13,11 +13,11 @@ from urllib.request import Request, urlopen
 from leanclips.clips import Clip, read_table
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256, write_bytes
-from leanclips.layout import ROOT, inside
+from leanclips.layout import inside
 from leanclips.workers import progress
 
 OFFICIAL_URL = "http://files.is.tue.mpg.de/jhmdb/JHMDB_video.zip"
-TABLE = ROOT / "data" / "jhmdb" / "clips.csv"
+TABLE = Path(__file__).with_name("clips.csv")
 AGAIN = "run the same command again"
 MEBIBYTE = 1 << 20
 SECONDS_TO_WAIT = 60
