@@ -41,6 +41,5 @@ def sentence(error: StudyError | OSError | ImportError) -> str:
                   if "libGL" in str(error) else "install leanclips again")
         return f"a package cannot be loaded ({error}); {remedy}."
     what = error.strerror or str(error) or type(error).__name__
-    said = f"{error.filename or 'the system'}: {what}"
-    remedy = REMEDIES.get(error.errno)
-    return f"{said}; {remedy}." if remedy else f"{said}."
+    remedy = f"; {REMEDIES[error.errno]}" if error.errno in REMEDIES else ""
+    return f"{error.filename or 'the system'}: {what}{remedy}."

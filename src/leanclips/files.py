@@ -104,7 +104,9 @@ def only_one(lock: Path, what: object, wait: bool = False) -> Iterator[None]:
     try:
         file_lock.acquire(timeout=0)
     except Timeout:
-        other = "another run is under way here" + _process_in(holder)
+        other = "another run is under way here"
+        with suppress(OSError):
+            other += f" (process {holder.read_text()})"
         if not wait:
             raise StudyError(other, what, "wait for it, or stop it") from None
         print(f"{what}: {other}; waiting for it.", file=sys.stderr, flush=True)
@@ -118,12 +120,6 @@ def only_one(lock: Path, what: object, wait: bool = False) -> Iterator[None]:
     finally:
         holder.unlink(missing_ok=True)
         file_lock.release()
-
-
-def _process_in(holder: Path) -> str:
-    with suppress(OSError):
-        return f" (process {holder.read_text()})"
-    return ""
 
 
 def file_sha256(path: Path) -> str:

@@ -37,8 +37,7 @@ def check_parameters(cells: list[str], *known: str) -> None:
     `cells` are the executed cells (IPython's `In`); papermill's own begins with `# Parameters`.
     Papermill itself only warns.
     """
-    injected = [cell for cell in cells if cell.startswith("# Parameters")]
-    for cell in injected:
+    for cell in (cell for cell in cells if cell.startswith("# Parameters")):
         _check_known((target.id for node in ast.parse(cell).body if isinstance(node, ast.Assign)
                       for target in node.targets if isinstance(target, ast.Name)), known)
 

@@ -62,7 +62,8 @@ def run(layout: Layout, jobs: int | None = None, targets: Sequence[str] = (),
             raise StudyError(f"there is no stage '{target}'", "--until",
                              f"use one of {', '.join(names)}")
     with only_one(layout.work / "run.lock", layout.study, wait):
-        _note_machine(layout)
+        if not (machine := layout.work / "machine.json").is_file():
+            write_text(machine, json.dumps(description(), indent=2) + "\n")
         left = mark_done(layout, study, clips)
         last = max(names.index(name) for name in targets or names)
         if left.isdisjoint(names[:last + 1]):
@@ -116,14 +117,7 @@ def is_stage_of(layout: Layout) -> bool:
 
 
 def _environment(layout: Layout) -> dict[str, str]:
-    """For the stages: whose they are, and where this environment's programs are, activated or not.
-    """
-    programs = str(Path(sys.executable).parent)
-    return os.environ | {"PATH": programs + os.pathsep + os.environ.get("PATH", ""),
-                         "PYTHON": sys.executable, RUN_OF: str(layout.study.resolve())}
-
-
-def _note_machine(layout: Layout) -> None:
-    path = layout.work / "machine.json"
-    if not path.is_file():
-        write_text(path, json.dumps(description(), indent=2) + "\n")
+    """For the stages: whose they are, and this environment's programs, activated or not."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return os.environ | {"PATH": path, "PYTHON": sys.executable,
+                         RUN_OF: str(layout.study.resolve())}

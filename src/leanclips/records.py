@@ -42,9 +42,8 @@ TREE_REPORT = ("file", "delivered", "seconds", "frames", "width", "height", "fps
                "encodes", "reason", "detail", "sha256_in", "sha256")
 
 # What stays text even where it looks like a number: the clip 001 of the class 7.
-TEXT_COLUMNS = {"clip": str, "label": str, "predicted": str, "variant": str, "tested_on": str,
-                "classifier": str, "role": str, "reason": str, "sha256": str, "key": str,
-                "detail": str, "probes": str}
+TEXT_COLUMNS = dict.fromkeys(("clip", "label", "predicted", "variant", "tested_on", "classifier",
+                              "role", "reason", "sha256", "key", "detail", "probes"), str)
 
 
 class Record(BaseModel):
@@ -78,7 +77,7 @@ class Origin(Record):
         """
         known = {name: value for name, value in self.inputs.items() if name in now.inputs}
         pairs = [({"the recipe": self.recipe}, {"the recipe": now.recipe}),
-                 (_flat(self.settings), _flat(now.settings)), (_named(known), _named(now.inputs)),
+                 (flat(self.settings), flat(now.settings)), (_named(known), _named(now.inputs)),
                  (self.machine if now.machine else {}, now.machine)]
         for then, wanted in pairs:
             for name in [*wanted, *(name for name in then if name not in wanted)]:
@@ -87,7 +86,7 @@ class Origin(Record):
         return ""
 
 
-def _flat(settings: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+def flat(settings: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """Nested settings by their dotted names."""
     return pd.json_normalize(settings, sep=".").to_dict("records")[0]
 
@@ -187,13 +186,6 @@ R = TypeVar("R", bound=Record)
 def write_record(path: Path, record: Record) -> None:
     """Write a record as JSON, whole or not at all."""
     write_text(path, record.model_dump_json(indent=2) + "\n")
-
-
-def withdraw(path: Path) -> None:
-    """Remove a record before that which it tells of is replaced: if the stage is interrupted, no
-    record stands beside what it was not made with.
-    """
-    path.unlink(missing_ok=True)
 
 
 def read_record(path: Path, kind: type[R]) -> R:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (AfterValidator, BaseModel, ConfigDict, Field, ValidationError,
+                      field_validator, model_validator)
 
 from leanclips.errors import StudyError
 
@@ -19,6 +20,12 @@ LINEAR, TEMPORAL, CRNN = "linear", "temporal", "crnn"
 Classifier = Literal["linear", "temporal", "crnn"]
 Input = Literal["shuffled", "middle", "mean"]
 OWN = "own"  # tested on clips of the kind that it was trained on
+
+
+def _each_once(items: tuple) -> tuple:
+    if len(set(items)) < len(items):
+        raise ValueError("should name each one once")
+    return items
 
 
 class Strict(BaseModel):
@@ -168,12 +175,8 @@ class Finetuning(Strict):
     learning_rate: float = Field(1e-3, gt=0)
     finetune_backbone: bool = False
     keep_weights: bool = False
-    seeds: tuple[Annotated[int, Field(ge=0, le=99999)], ...] = tuple(range(1, 11))
-
-    @field_validator("seeds")
-    @classmethod
-    def distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        return _distinct(seeds, "seed")
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0, le=99999)], ...], Field(min_length=1),
+                     AfterValidator(_each_once)] = tuple(range(1, 11))
 
 
 class Primary(Strict):
@@ -186,12 +189,6 @@ class Primary(Strict):
     classifier: Classifier | None = None
     variant: str | None = None
     tested_on: Literal["own", "source"] = "own"
-
-
-def _distinct(items: tuple, what: str) -> tuple:
-    if not items or len(set(items)) < len(items):
-        raise ValueError(f"must name at least one {what}, each once")
-    return items
 
 
 class Study(Strict):
@@ -213,8 +210,10 @@ class Study(Strict):
         "constant": Constant(bytes_of="optimized"),
     }
     protocol: Protocol = CrossValidation()
-    classifiers: tuple[Classifier, ...] = (LINEAR, TEMPORAL, CRNN)
-    inputs: tuple[Input, ...] = ("shuffled", "middle", "mean")
+    classifiers: Annotated[tuple[Classifier, ...], Field(min_length=1),
+                           AfterValidator(_each_once)] = (LINEAR, TEMPORAL, CRNN)
+    inputs: Annotated[tuple[Input, ...], AfterValidator(_each_once)] = (
+        "shuffled", "middle", "mean")
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     sampling: Sampling = Sampling()
     backbone: Backbone = Backbone()
@@ -241,16 +240,6 @@ class Study(Strict):
         if self.primary.classifier not in (None, *self.classifiers):
             raise ValueError(f"primary: '{self.primary.classifier}' is not one of the classifiers")
         return self
-
-    @field_validator("classifiers")
-    @classmethod
-    def distinct(cls, classifiers: tuple[str, ...]) -> tuple[str, ...]:
-        return _distinct(classifiers, "classifier")
-
-    @field_validator("inputs")
-    @classmethod
-    def each_once(cls, inputs: tuple[str, ...]) -> tuple[str, ...]:
-        return inputs and _distinct(inputs, "input")
 
     @field_validator("group_pattern")
     @classmethod

@@ -12,7 +12,6 @@ from leanclips.compression.inspect import probe
 from leanclips.compression.stages import find_constant_crf, make_variant, paired
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256
-from leanclips.layout import Layout
 from leanclips.records import REPORT, read_csv
 from leanclips.study import External, Optimized, load_study
 
@@ -22,23 +21,11 @@ def times(folder):
     return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.mp4")}
 
 
-@pytest.fixture(scope="module")
-def encoded(tmp_path_factory, new_tiny_study):
-    """A tiny study whose variants are made."""
-    layout = new_tiny_study(tmp_path_factory.mktemp("stages"))
-    study = load_study(layout.study)
-    for variant in ("source", "originals", "optimized", "constant"):
-        make_variant(layout, study, load_clips(layout, study), variant, 2)
-    return layout
-
-
 @pytest.fixture
-def opened(encoded, tmp_path):
-    """Layout, settings and clips of a copy of that study."""
-    shutil.copytree(encoded.study, tmp_path / "tiny")
-    layout = Layout(tmp_path / "tiny")
-    study = load_study(layout.study)
-    return layout, study, load_clips(layout, study)
+def opened(finished_study):
+    """Layout, settings and clips of a tiny study whose variants are made."""
+    study = load_study(finished_study.study)
+    return finished_study, study, load_clips(finished_study, study)
 
 
 @pytest.mark.parametrize("variant, reason", [

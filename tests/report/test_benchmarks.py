@@ -5,22 +5,24 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from leanclips.errors import StudyError
-from leanclips.report import benchmarks
+from leanclips.report import tables
 
 BOOK = Path(__file__).parents[2] / "book"
+SHOWN = yaml.safe_load((BOOK / "measured.yml").read_text())
 MEASURED = Path(__file__).parents[1] / "benchmarks"
 
 
 @pytest.fixture(scope="module")
-def tables():
-    return benchmarks.read(BOOK)
+def measured():
+    return tables.measured(BOOK)
 
 
-def test_every_csv_is_shown_with_all_its_rows(tables):
-    assert set(tables) == {path.stem for path in MEASURED.glob("*.csv")}
-    for name, table in tables.items():
+def test_every_csv_is_shown_with_all_its_rows(measured):
+    assert set(measured) == {path.stem for path in MEASURED.glob("*.csv")}
+    for name, table in measured.items():
         assert table.name == name and len(table.rows) == len(table.data) > 0
         assert {len(row) for row in table.rows} == {len(table.header)}
         assert "{" not in table.caption and "{" not in "".join(map(str, table.rows))
@@ -30,7 +32,7 @@ def test_a_missing_csv_is_a_sentence(tmp_path):
     (tmp_path / "book").mkdir()
     shutil.copy(BOOK / "measured.yml", tmp_path / "book")
     with pytest.raises(StudyError, match="not there yet"):
-        benchmarks.read(tmp_path / "book")
+        tables.measured(tmp_path / "book")
 
 
 def test_cells_are_formatted_and_what_was_not_measured_is_a_dash():
@@ -39,55 +41,47 @@ def test_cells_are_formatted_and_what_was_not_measured_is_a_dash():
                         columns=["variant", "link_mbit", "epochs", "clips", "bytes", "seconds",
                                  "min", "max", "link_seconds", "clips_per_s",
                                  "decoded_frames_per_s"])
-    table = benchmarks.table(BOOK, "storage", data)
+    table = tables.declared(SHOWN["storage"], "storage", data)
     assert table.rows[0] == ("source", "50", "30.0 MB", "7.67 s", "7.30 to 7.90 s", "4.80",
                              "1,701")
     assert (table.rows[1][1], table.rows[1][5]) == ("–", "–")
     assert table.caption.startswith("An epoch over 1600 clips")
 
 
-def test_a_page_quotes_the_one_cell_that_it_describes(tables):
-    storage = tables["storage"]
+def test_a_page_quotes_the_one_cell_that_it_describes(measured):
+    storage = measured["storage"]
     row = storage.data.iloc[0]
-    assert benchmarks.cell(storage, "seconds", variant=row["variant"],
+    assert tables.cell(storage, "seconds", variant=row["variant"],
                            link_mbit=row["link_mbit"]) == row["seconds"]
-    local = benchmarks.cell(storage, "seconds", variant="source", link_mbit=None)
+    local = tables.cell(storage, "seconds", variant="source", link_mbit=None)
     assert local == storage.data[storage.data["link_mbit"].isna()]["seconds"].iloc[0]
     with pytest.raises(ValueError, match="4 rows of storage.csv"):
-        benchmarks.cell(storage, "seconds", variant="source")
+        tables.cell(storage, "seconds", variant="source")
 
 
-def test_the_figure_of_epochs_tells_its_numbers(tables, tmp_path):
-    figure = benchmarks.epochs(tables["storage"].data)
-    figure.write(tmp_path)
-    assert {path.suffix for path in tmp_path.iterdir()} == {".svg", ".csv"}
-    assert figure.alt.startswith("Seconds per epoch: source 50 Mbit/s 7.7 s; ")
-    assert figure.alt.endswith(" s.")
-
-
-def test_smaller_clips_make_an_epoch_faster_on_the_slow_link_only(tables):
+def test_smaller_clips_make_an_epoch_faster_on_the_slow_link_only(measured):
     """As costs.md says. Faster: every epoch of the one took less than any of the other."""
-    epochs = tables["storage"].data.set_index(["link_mbit", "variant"])
+    epochs = measured["storage"].data.set_index(["link_mbit", "variant"])
     faster = {link for link in epochs.index.levels[0].dropna()
               if epochs.loc[(link, "optimized"), "max"] < epochs.loc[(link, "source"), "min"]}
-    assert faster == {50} and set(tables["storage"].data["link_mbit"].dropna()) == {50, 200, 1000}
-    local = tables["storage"].data[tables["storage"].data["link_mbit"].isna()].set_index("variant")
+    assert faster == {50} and set(measured["storage"].data["link_mbit"].dropna()) == {50, 200, 1000}
+    local = measured["storage"].data[measured["storage"].data["link_mbit"].isna()].set_index("variant")
     assert local.loc["optimized", "max"] > local.loc["source", "min"]
-    fast = tables["storage"].data[tables["storage"].data["link_mbit"] > 50]
+    fast = measured["storage"].data[measured["storage"].data["link_mbit"] > 50]
     assert (fast["link_seconds"] < 0.5 * fast["seconds"]).all()
 
 
-def test_the_network_takes_longer_than_every_epoch_and_optimized_clips_decode_more_slowly(tables):
+def test_the_network_takes_longer_than_every_epoch_and_optimized_clips_decode_more_slowly(measured):
     """As costs.md says."""
-    steps = tables["steps"].data
+    steps = measured["steps"].data
     assert steps["step"].iloc[-1] == "network"
-    assert steps["epoch_seconds"].iloc[-1] > tables["storage"].data["max"].max()
+    assert steps["epoch_seconds"].iloc[-1] > measured["storage"].data["max"].max()
     decode = steps[steps["step"] == "decode"].set_index("of")
     assert decode.loc["optimized", "max"] < decode.loc["source", "min"]
 
 
-def test_what_the_page_about_the_optimizer_says_of_other_methods(tables):
-    found = tables["optimizer"].data.set_index(["set", "method"])
+def test_what_the_page_about_the_optimizer_says_of_other_methods(measured):
+    found = measured["optimizer"].data.set_index(["set", "method"])
     worst = found.xs("one CRF, worst clip at the target", level="method")["against_leanclips"]
     assert set(worst.index) == {"crops", "demo", "longer"} and (1 - 1 / worst >= 0.25).all()
     searches = found[found.index.get_level_values("method").str.startswith(("search", "bisection"))]
@@ -100,8 +94,8 @@ def test_what_the_page_about_the_optimizer_says_of_other_methods(tables):
     assert 1 - found.loc[("longer", "leanclips"), "bytes"] / single["bytes"].min() >= 0.08
 
 
-def test_the_optimizer_as_measured_keeps_its_promises(tables):
-    found = tables["optimizer"].data.set_index(["set", "method"])
+def test_the_optimizer_as_measured_keeps_its_promises(measured):
+    found = measured["optimizer"].data.set_index(["set", "method"])
     for name, method in found.index:
         if method.startswith("leanclips"):
             row = found.loc[(name, method)]
@@ -109,19 +103,19 @@ def test_the_optimizer_as_measured_keeps_its_promises(tables):
             one_crf = method.endswith("uniform") or name == "crops"  # crops are of one window
             if one_crf and row["clips"] >= 50:
                 assert row["encodes"] <= 2.5
-    alone, workers = tables["speed"].data["ratio"]
+    alone, workers = measured["speed"].data["ratio"]
     assert alone <= 1.25 and workers >= 1.7
-    memory = tables["memory"].data
+    memory = measured["memory"].data
     assert memory["peak_gb"].max() < 2 and set(memory["minutes"]) == {10}
     assert {(1920, 1080), (320, 180)} <= set(zip(memory["width"], memory["height"], strict=True))
 
 
-def test_the_features_as_measured_keep_their_promises(tables):
+def test_the_features_as_measured_keep_their_promises(measured):
     """ResNet-152 has no floor against plain PyTorch: how much faster bf16 is depends on the CPU."""
-    features = tables["features"].data
+    features = measured["features"].data
     ours = features[features["method"].str.startswith("leanclips")].set_index("backbone")
     assert ours.loc["efficientnet-lite2", "ratio_to_plain"] >= 3.5
     assert ours.loc["resnet152", "share_of_gemm"] >= 0.6
-    assert tables["precision"].data["distance_max"].max() < 0.01
-    theirs, mine = tables["ancestor"].data["seconds"]
+    assert measured["precision"].data["distance_max"].max() < 0.01
+    theirs, mine = measured["ancestor"].data["seconds"]
     assert theirs / mine >= 200

@@ -35,7 +35,7 @@ def small(tmp_path) -> Path:
     folder = tmp_path / "top" / "book"
     for name in ("_ext", "_static"):
         shutil.copytree(ROOT / "book" / name, folder / name)
-    for name in ("_config.yml", "_toc.yml"):
+    for name in ("_config.yml", "_toc.yml", "measured.yml"):
         shutil.copy(ROOT / "book" / name, folder)
     for page in (*(ROOT / "book").glob("*.md"), *(ROOT / "book" / "study").rglob("*.md")):
         name = page.relative_to(ROOT / "book")

@@ -76,7 +76,7 @@ def test_a_run_that_is_recorded_is_read_and_not_trained_again(copied, monkeypatc
 
 
 def test_what_a_run_returns_is_what_it_leaves(copied):
-    run, layout = remade(copied, "optimized", 1), copied[0]
+    run = remade(copied, "optimized", 1)
     again = finetune(*copied, "optimized", 1)
     assert again.result == run.result
     pd.testing.assert_frame_equal(again.history, run.history, check_dtype=False)

@@ -20,8 +20,8 @@ from leanclips.compression.tree import is_video
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256, key, write_text
 from leanclips.layout import Layout
-from leanclips.records import (REPORT, Origin, StageRecord, read_csv, versions, withdraw,
-                               write_csv, write_record)
+from leanclips.records import (REPORT, Origin, StageRecord, read_csv, versions, write_csv,
+                               write_record)
 from leanclips.study import ORIGINALS, SOURCE, Constant, External, Optimized, Study, Variant
 from leanclips.workers import run_all
 
@@ -42,7 +42,7 @@ def make_variant(layout: Layout, study: Study, clips: Sequence[Clip], name: str,
     else:
         parents = [layout.made_clip(SOURCE, clip.id) for clip in chosen]
     origin = report_origin(layout, study, clips, name)
-    withdraw(layout.report_record(name))
+    layout.report_record(name).unlink(missing_ok=True)  # none stands beside other clips
     if isinstance(variant, External):
         hows = [("external", path) for path in paired(layout, variant, chosen)]
     elif isinstance(variant, Constant):

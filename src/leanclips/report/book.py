@@ -20,9 +20,9 @@ from leanclips.errors import StudyError
 from leanclips.files import file_sha256, key, only_one, replaced_folder, write_text
 from leanclips.layout import ROOT, Layout, short_name
 from leanclips.records import RunResult
-from leanclips.report import benchmarks, figures, formats, results, run_page, tables, view
+from leanclips.report import figures, formats, results, run_page, tables, view
 from leanclips.report.display import Figure, Table, markdown
-from leanclips.report.measures import CASE_STUDY, UCF_101
+from leanclips.report.measures import literature
 from leanclips.report.results import Results, records_of
 from leanclips.report.run_page import RUN_PAGE
 from leanclips.report.statistics import RESAMPLES, clips_per_arm
@@ -114,7 +114,6 @@ def render(book: Path, studies: Sequence[Results], out: Path) -> None:
             write_text(aside / name, pages.render(name))
         for table in (tables.case_study_cross(), *pages.measured.values()):
             table.write(aside / "tables")
-        pages.epochs.write(aside / "figures")
         for one in views:
             _write_study(pages, one, book / "study", aside / one.slug)
 
@@ -139,8 +138,7 @@ class Pages:
     """The templates and what they may quote; a value that is missing is an error."""
 
     def __init__(self, book: Path, views: Sequence[view.View]):
-        self.measured = benchmarks.read(book)
-        self.epochs = benchmarks.epochs(self.measured["storage"].data)
+        self.measured = tables.measured(book)
         self.environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(book), undefined=jinja2.StrictUndefined,
             trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False)
@@ -149,10 +147,10 @@ class Pages:
             md=markdown, **{name: getattr(formats, name) for name in FILTERS})
         self.environment.globals.update(
             studies=list(views), main=views[0], notes=notes, provenance=provenance,
-            figure=partial(block, "figures"), table=partial(block, "tables"), cell=benchmarks.cell,
-            measured=self.measured, measured_epochs=self.epochs, resamples=RESAMPLES,
-            run_page=RUN_PAGE, case=CASE_STUDY, case_cross=tables.case_study_cross(),
-            ucf_101=UCF_101, binomtest=binomtest, clips_per_arm=clips_per_arm)
+            figure=partial(block, "figures"), table=partial(block, "tables"), cell=tables.cell,
+            measured=self.measured, resamples=RESAMPLES,
+            run_page=RUN_PAGE, case=literature("case_study"), case_cross=tables.case_study_cross(),
+            ucf_101=literature("ucf_101"), binomtest=binomtest, clips_per_arm=clips_per_arm)
 
     def render(self, template: str, one: view.View | None = None, **values: object) -> str:
         try:

@@ -1,37 +1,25 @@
-"""What is measured: accuracies, sizes and paired comparisons; and the case study's own numbers."""
+"""What is measured: accuracies, sizes and paired comparisons; and what others have published."""
 
+from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import yaml
 
+from leanclips.layout import ROOT
 from leanclips.records import EPOCHS, IN_ORDER, LAST
 from leanclips.report.formats import in_words, within
 from leanclips.report.results import Encoded, Results
 from leanclips.report.statistics import Estimate, estimate, verdict
 from leanclips.study import OWN, SOURCE
 
-# The numbers of the case study's text; shares and accuracies as fractions. As printed, `validation`
-# holds (trained on, minimum, mean, maximum), `heldout` (trained on, tested on, maximum, mean). Its
-# "non-optimized" is our `source`. `parameters`: trainable ones of its CRNN at 101 classes on
-# ResNet-152's 2,048 features, as its words stand ("2 fully connected layers consisting of 512 and
-# 256 neurons"); its public ancestor has the second of these layers only. Validation clips: 0.24 x
-# 160 is 38, but 56, 64, 69 and 75% round correctly only for 36.
-CASE_STUDY = SimpleNamespace(
-    target_clips=160, heldout_clips=48, validation_clips_stated=38, validation_clips_implied=36,
-    classes=("running", "martial arts", "dancing", "rope jumping"), repeats=10,
-    saving_originals=0.24, saving_crops=0.67, source_gigabytes=2.05, optimized_gigabytes=0.67,
-    pretraining_accuracy=0.83, pretraining_validation=0.15, pretraining_epochs=35,
-    pretraining_batch_size=24, finetuning_validation=0.24, finetuning_epochs=30,
-    finetuning_batch_size=4, learning_rate=1e-3, parameters=10_006_373,
-    parameters_of_ancestor=9_743_717,
-    validation=(("source", 0.56, 0.65, 0.69), ("optimized", 0.64, 0.67, 0.75)),
-    heldout=(("source", "source", 0.65, 0.53), ("source", "optimized", 0.62, 0.50),
-             ("optimized", "source", 0.62, 0.50), ("optimized", "optimized", 0.65, 0.50)))
-# UCF-101: accuracy of the same public design (ResNetCRNN) on a random split and, with its bugs
-# fixed, on the official split 1 (shared/RESEARCH.md, section 3); and the share of test clips that
-# have a sibling of the same recording in a random training set.
-UCF_101 = SimpleNamespace(random_split=0.8568, official_split=0.76, siblings=0.995)
+
+@cache
+def literature(name: str) -> SimpleNamespace:
+    """Numbers of other people's publications, from book/literature.yml: `case_study`, `ucf_101`."""
+    text = (ROOT / "book" / "literature.yml").read_text(encoding="utf-8")
+    return SimpleNamespace(**yaml.safe_load(text)[name])
 
 
 def scores(results: Results, classifier: str, variant: str, tested_on: str, epoch: str = LAST,

@@ -7,7 +7,7 @@ import pandas as pd
 from nbformat.v4 import new_markdown_cell, new_notebook
 
 from leanclips.errors import StudyError
-from leanclips.records import EPOCHS, IN_ORDER, LAST, RunResult
+from leanclips.records import EPOCHS, IN_ORDER, LAST, RunResult, flat
 from leanclips.report.display import Figure, Table, warnings
 from leanclips.report.figures import CURVES, draw_learning
 from leanclips.report.formats import heading, percent, several, told
@@ -92,9 +92,8 @@ def mistakes(run: Run) -> Table:
 def provenance(result: RunResult) -> Table:
     """The command that makes a run again, and what it was trained with and made from."""
     origin = result.origin
-    settings = pd.json_normalize(origin.settings, sep=".").iloc[0] if origin.settings else {}
     rows = [("Made by", result.command),
-            *((f"Setting {name}", value) for name, value in settings.items()),
+            *((f"Setting {name}", value) for name, value in flat(origin.settings).items()),
             *((f"{name}, SHA-256", value) for name, value in origin.inputs.items()),
             *((f"Round {number}, SHA-256", f"{one.sha256} ({one.training} training, "
                f"{one.validation} validation, {one.test} test clips)")

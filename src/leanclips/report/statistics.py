@@ -116,16 +116,15 @@ def verdict(difference: Estimate, margin: float) -> Verdict:
     return Verdict.UNDECIDED
 
 
-def clips_per_arm(accuracy: float, difference: float, power: float = 0.8) -> int:
-    """Clips in each of two unpaired groups needed to see `difference` at 5%, two-sided.
+def clips_per_arm(accuracy: float, difference: float) -> int:
+    """Clips of each of two unpaired groups to see `difference` at 5%, two-sided, in 8 of 10 cases.
 
     The usual normal approximation for two proportions (Fleiss, Levin & Paik 2003, chapter 4).
 
     >>> clips_per_arm(0.65, 0.02)
     8803
     """
-    normal = NormalDist()
-    z = normal.inv_cdf(0.975) + normal.inv_cdf(power)
+    z = NormalDist().inv_cdf(0.975) + NormalDist().inv_cdf(0.8)
     other = accuracy + difference
     variance = accuracy * (1 - accuracy) + other * (1 - other)
     return int(np.ceil(z**2 * variance / difference**2))

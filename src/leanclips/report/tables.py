@@ -1,15 +1,17 @@
 """The tables. Each function: results in, Table out."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
+import yaml
 
 from leanclips.clips import Clip, Role, of_role, pretraining_clips
-from leanclips.records import BEST, IN_ORDER, LAST
+from leanclips.records import BEST, IN_ORDER, LAST, read_csv
 from leanclips.report import measures
 from leanclips.report.display import Table
-from leanclips.report.formats import CHANGE, heading, several, within
-from leanclips.report.measures import CASE_STUDY
+from leanclips.report.formats import CHANGE, fill, heading, several, within
+from leanclips.report.measures import literature
 from leanclips.report.results import Encoded, Results
 from leanclips.report.run_page import RUN_PAGE
 from leanclips.study import ORIGINALS, OWN, SOURCE
@@ -45,17 +47,18 @@ def summary(results: Results) -> Table:
 
 def accuracies(results: Results, epoch: str) -> Table:
     """min / mean / max over seeds, beside the case study's own."""
+    case = literature("case_study")
     ours = measures.own_kind(results, epoch).rename(columns={"accuracy": "test"}).groupby(
         ["classifier", "variant"], sort=False)[["validation", "test"]].agg(["min", "mean", "max"])
     ours.columns = ["_".join(column) for column in ours]
     theirs = [{"classifier": "case study", "variant": name, "validation_min": least,
                "validation_mean": mean, "validation_max": most, "test_mean": test_mean,
-               "test_max": test_most} for name, least, mean, most in CASE_STUDY.validation
-              for trained, tested, test_most, test_mean in CASE_STUDY.heldout
+               "test_max": test_most} for name, least, mean, most in case.validation
+              for trained, tested, test_most, test_mean in case.heldout
               if trained == tested == name]
     return Table.of(
         f"accuracy-{epoch}", f"Accuracy at the {'last' if epoch == LAST else 'validation-picked'} "
-        f"epoch: minimum / mean / maximum over {results.seed_count} ({CASE_STUDY.repeats} repeats "
+        f"epoch: minimum / mean / maximum over {results.seed_count} ({case.repeats} repeats "
         "in the case study).", pd.concat([pd.DataFrame(theirs), ours.reset_index()]),
         {**WHO, "Validation":
          "{validation_min:.0%} / {validation_mean:.0%} / {validation_max:.0%}",
@@ -107,15 +110,16 @@ def cross(results: Results, classifier: str) -> Table:
 
 
 def case_study_cross() -> Table:
+    case = literature("case_study")
     return Table.matrix(
         "cross-case-study", "The case study: maximum, mean accuracy on "
-        f"{CASE_STUDY.heldout_clips} held-out clips over {CASE_STUDY.repeats} repeats.",
-        pd.DataFrame(CASE_STUDY.heldout, columns=["variant", "tested_on", "max", "mean"]), *MATRIX)
+        f"{case.heldout_clips} held-out clips over {case.repeats} repeats.",
+        pd.DataFrame(case.heldout, columns=["variant", "tested_on", "max", "mean"]), *MATRIX)
 
 
 def compression(results: Encoded) -> Table:
-    data = measures.sizes(results).drop(SOURCE).reset_index()
-    published = {ORIGINALS: CASE_STUDY.saving_originals, "optimized": CASE_STUDY.saving_crops}
+    data, case = measures.sizes(results).drop(SOURCE).reset_index(), literature("case_study")
+    published = {ORIGINALS: case.saving_originals, "optimized": case.saving_crops}
     return Table.of(
         "compression", f"Bytes of the {len(results.compared)} target and held-out clips: the "
         "uncropped originals, and the crops that the network is trained on. Feature drift: mean "
@@ -189,3 +193,27 @@ def runs(results: Results) -> Table:
     return Table.of("runs", "All runs.", data.reset_index(), {
         "Variant": "{variant}", "Run": f"[seed {{seed}}]({RUN_PAGE})",
         **{head: f"{{{name}_{kind}:percent}}" for (kind, name), head in shown.items()}})
+
+
+def measured(book: Path) -> dict[str, Table]:
+    """The CSVs of tests/benchmarks as `book`/measured.yml declares them, by name; StudyError where
+    one is missing.
+    """
+    folder = book.parent / "tests" / "benchmarks"
+    return {name: declared(shown, name, read_csv(folder / f"{name}.csv")) for name, shown
+            in yaml.safe_load((book / "measured.yml").read_text(encoding="utf-8")).items()}
+
+
+def declared(shown: dict, name: str, data: pd.DataFrame) -> Table:
+    """A table by its `caption`, a template of the first row, and `columns`."""
+    return Table.of(name, fill(shown["caption"], data.iloc[0]), data, shown["columns"])
+
+
+def cell(of: Table, column: str, **where: object) -> object:
+    """The value of `column` in the one row that `where` describes, for a page to quote."""
+    rows = of.data
+    for name, value in where.items():
+        rows = rows[rows[name].isna() if value is None else rows[name] == value]
+    if len(rows) != 1:
+        raise ValueError(f"{len(rows)} rows of {of.name}.csv have {where}")
+    return rows[column].iloc[0]

@@ -10,8 +10,7 @@ from leanclips.report import display, figures, measures, tables
 from leanclips.report.display import Figure, Table
 from leanclips.report.formats import in_words, percent, points, within
 from leanclips.report.results import Results
-from leanclips.report.statistics import (FEWEST_TO_DIFFER, Verdict, least_margin,
-                                         recordings_needed)
+from leanclips.report.statistics import FEWEST_TO_DIFFER, Verdict, least_margin, recordings_needed
 from leanclips.study import CRNN, OWN, SOURCE, Constant, weights_path
 
 IN_WORDS = {Verdict.EQUIVALENT: "equivalent within ±{margin} points",

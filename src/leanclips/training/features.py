@@ -24,7 +24,7 @@ from leanclips.errors import StudyError
 from leanclips.files import file_sha256, key, write_bytes
 from leanclips.layout import Layout
 from leanclips.records import (Origin, StageRecord, check_origin, read_csv, read_record, versions,
-                               withdraw, write_csv, write_record)
+                               write_csv, write_record)
 from leanclips.study import SOURCE, Backbone, Sampling, Study
 from leanclips.training import backbone
 from leanclips.training.machine import Compute, compute, keep_freed_memory, note_slow_precision
@@ -257,7 +257,7 @@ def make_features(layout: Layout, study: Study, clips: Sequence[Clip], variant: 
         table["drift"] = [round(cosine_distance(*pair), 6) for pair in zip(
             made, _loaded(layout, study, SOURCE, chosen), strict=True)]
     record = layout.feature_record(study.backbone.name, variant)
-    withdraw(record)
+    record.unlink(missing_ok=True)  # none stands beside what it does not tell
     write_csv(layout.feature_index(study.backbone.name, variant), table)
     write_record(record, StageRecord(key=origin.key, origin=origin))
 

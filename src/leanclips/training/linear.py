@@ -4,15 +4,15 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from leanclips.study import TEMPORAL
+
+if TYPE_CHECKING:  # scikit-learn takes 1.5 s to load, and most stages fit nothing
+    from sklearn.pipeline import Pipeline
 
 # The values of C (the inverse strength of the L2 penalty) to choose from.
 GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -26,7 +26,7 @@ class Fitted:
     """A fitted model: standardization and logistic regression, with its C."""
 
     classifier: str
-    model: Pipeline
+    model: "Pipeline"
     regularization: float
 
     @property
@@ -67,6 +67,11 @@ def fit(classifier: str, clips: np.ndarray, labels: np.ndarray, groups: Sequence
     C is the value of GRID with the best accuracy in a grouped cross-validation within these clips,
     the smallest of equals; its folds depend on `seed`, labels and recordings alone.
     """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     values = pooled(classifier, clips)
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=ITERATIONS))
     recordings = Counter(label for label, _ in set(zip(labels, groups, strict=True)))

@@ -15,8 +15,8 @@ from leanclips.errors import StudyError
 from leanclips.files import key, write_bytes
 from leanclips.layout import Layout, short_name
 from leanclips.records import (HISTORY, IN_ORDER, EpochScore, Origin, RoundClips, RoundResult,
-                               RunResult, Stated, check_origin, read_record, versions, withdraw,
-                               write_csv, write_record)
+                               RunResult, Stated, check_origin, read_record, versions, write_csv,
+                               write_record)
 from leanclips.rounds import divided, pretraining_leaks, pretraining_split
 from leanclips.study import SOURCE, Study
 from leanclips.training.crnn import (CRNN, Labelled, Trained, initialized, train,
@@ -90,7 +90,7 @@ def run_result(layout: Layout, study: Study, origin: Origin, **of_this: object) 
 
 def keep(folder: Path, run: Run, weights: dict[str, torch.Tensor]) -> Run:
     """Write what a finished training leaves; its record comes last: then it is whole."""
-    withdraw(folder / "result.json")
+    (folder / "result.json").unlink(missing_ok=True)  # none stands beside what it does not tell
     if weights:
         save(folder / MODEL, weights)
     write_csv(folder / "history.csv", run.history)
