@@ -98,7 +98,7 @@ def test_a_class_with_too_few_groups_is_named(tiny_study, leanclips):
 
 @pytest.mark.parametrize("text, parts", [
     ("title: A\nvarients: {}\n", ["varients", "there is no such setting"]),
-    ("title: A\nfinetuning: {seeds: [1, 1]}\n", ["finetuning.seeds", "each once"]),
+    ("title: A\nfinetuning: {seeds: [1, 1]}\n", ["finetuning.seeds", "each one once"]),
     ("title: A\nvariants: {small: {target: 101}}\n",
      ["variants.small", "less than or equal to 99.9"]),
     ("title: A\nvariants: {../x: {target: 90}}\n", ["variant name '../x'"]),

@@ -110,9 +110,11 @@ FAMILIES = {"alexnet": 4096, "convnext_tiny": 768, "densenet121": 1024, "efficie
             "mobilenet_v2": 1280, "mobilenet_v3_small": 1024, "regnet_y_400mf": 440,
             "resnext50_32x4d": 2048, "shufflenet_v2_x0_5": 1024, "squeezenet1_1": 512,
             "swin_t": 768, "vgg11_bn": 4096, "vit_b_16": 768}
+LARGE = ("vgg11_bn", "vit_b_16")  # 530 and 350 MB of weights
 
 
-@pytest.mark.parametrize("name", sorted(FAMILIES))
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in sorted(FAMILIES)])
 def test_any_torchvision_classification_model_gives_its_last_features(tmp_path, name):
     built = backbone.BUILT_WITH.get(name, {})
     torch.manual_seed(0)

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from sklearn import model_selection
 from sklearn.model_selection import StratifiedGroupKFold
 
-from leanclips.training import linear
 from leanclips.training.linear import GRID, WITHOUT_CHOICE, fit, pooled
 
 
@@ -113,7 +113,7 @@ def test_the_choice_depends_on_the_seed_labels_and_recordings_alone(monkeypatch)
             dealt.append(parts)
             return iter(parts)
 
-    monkeypatch.setattr(linear, "StratifiedGroupKFold", Watched)
+    monkeypatch.setattr(model_selection, "StratifiedGroupKFold", Watched)
     clips, labels, groups = problem()
     for values, seed in ((clips, 1), (clips[::-1] * 3, 1), (clips, 2)):
         fit("linear", values, labels, groups, seed)
