@@ -99,6 +99,15 @@ def shared_clips() -> Path:
 
 
 @pytest.fixture(scope="session")
+def shared_cases() -> Path:
+    """The files that `leanclips optimize` once got wrong, beside the checkout like the clips."""
+    folder = Path(__file__).parents[2] / "shared" / "cases" / "optimizer"
+    if not folder.is_dir():
+        pytest.skip(f"no cases: {folder} is not there")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def jhmdb_clips(shared_clips: Path) -> Path:
     """The root of J-HMDB's class folders."""
     return shared_clips / "jhmdb"

@@ -196,18 +196,14 @@ def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip 
 
     Example: leanclips optimize ~/videos ~/videos-small --target 93
     """
-    from leanclips.compression.ffmpeg import CODECS
+    from leanclips.compression.optimize import require_for
     from leanclips.compression.quality import METRICS, Goal
     from leanclips.compression.tree import optimize_tree
 
-    if metric not in METRICS or codec not in (None, *CODECS):
-        raise StudyError(f"there is no '{codec if metric in METRICS else metric}'", "optimize",
-                         f"use --metric {'|'.join(METRICS)} and --codec {'|'.join(CODECS)}")
-    target = METRICS[metric].target if target is None else target
-    if not 0 < target <= METRICS[metric].largest:
-        raise StudyError(f"the target {target:g} is not on the scale of {metric}", "--target",
-                         f"use a value above 0, at most {METRICS[metric].largest:g}")
-    network = None
+    if target is None and metric in METRICS:
+        target = METRICS[metric].target
+    goal, network = Goal(target or 0, metric, display_height, max_drift), None
+    require_for(goal, codec)
     if drift or max_drift is not None:
         try:
             from leanclips.training.features import feature_drift
@@ -215,8 +211,7 @@ def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip 
             raise StudyError(f"needs {error.name}", "--drift",
                              "pip install 'leanclips[study]'") from None
         network = feature_drift()
-    done = optimize_tree(source, destination, Goal(target, metric, display_height, max_drift),
-                         _jobs(jobs), codec, network)
+    done = optimize_tree(source, destination, goal, _jobs(jobs), codec, network)
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(done.reasons.items()))
     files, saved = f"{done.files} file{'s' * (done.files != 1)}", done.bytes_in - done.bytes_out
     print(f"{files} ({reasons}): {done.bytes_in / 1e6:.1f} MB to {done.bytes_out / 1e6:.1f} MB, "
@@ -225,6 +220,11 @@ def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip 
         several = "s" * (len(done.left_out) > 1)
         print(f"Left out: {len(done.left_out)} link{several} or special file{several}, the first "
               f"of them {done.left_out[0]}", file=sys.stderr)
+    videos = done.files - done.reasons.get("not-video", 0)
+    if 2 * (unreadable := done.reasons.get("unreadable", 0)) > videos:
+        print(f"Most videos cannot be read: {unreadable} of {videos}, see the report.",
+              file=sys.stderr)
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -1,8 +1,10 @@
 """What is delivered holds the target, is never larger, and shows the same frames."""
 
+import shutil
 from dataclasses import replace
 
 import av
+import numpy as np
 import pytest
 
 from leanclips.compression import optimize as module
@@ -14,6 +16,7 @@ from leanclips.compression.optimize import (LEAST_SAVING, Reason, constant, exte
 from leanclips.compression.quality import METRICS, Goal, measure, windows
 from leanclips.compression.search import MOST_TRIALS, Trial
 from leanclips.errors import ClipError, StudyError
+from leanclips.files import file_sha256
 
 DELIVERED = (Reason.OPTIMIZED, Reason.ABOVE)
 
@@ -112,7 +115,8 @@ def test_a_real_clip_as_small_as_the_target_allows_is_known_alone(tmp_path, jhmd
     assert len(outcome.tries) == 1
 
 
-def test_a_clip_that_no_crf_makes_good_enough_is_kept(tmp_path, source, ffmpeg):
+def test_a_clip_that_no_crf_makes_good_enough_is_kept(tmp_path, source, ffmpeg, monkeypatch):
+    monkeypatch.setitem(METRICS, "vmaf", replace(METRICS["vmaf"], largest=100))
     ffmpeg("-i", source, "-c:v", "ffv1", tmp_path / "lossless.mkv")
     outcome = optimize(tmp_path / "lossless.mkv", Goal(99.99), tmp_path / "out.mp4")
     assert kept(outcome, tmp_path / "lossless.mkv", Reason.UNREACHABLE)
@@ -358,3 +362,70 @@ def test_the_container_holds_what_the_source_had(tmp_path, ffmpeg, suffix, audio
     outcome = optimize(clip, Goal(60), tmp_path / f"out{suffix}")
     assert outcome.reason in DELIVERED and outcome.path.suffix == delivered
     assert inspect(outcome.path).tracks[0].packets == inspect(clip).tracks[0].packets
+
+
+@pytest.mark.parametrize("second, what", [
+    ("setparams=range=pc", "colour range"), ("setparams=colorspace=bt470bg", "colour tags"),
+    ("setsar=16/11", "pixel aspect")])
+def test_what_changes_inside_a_clip_is_a_reason_to_keep_it(tmp_path, ffmpeg, second, what):
+    """FFmpeg scores only the frames after the change: such a clip went out at CRF 51."""
+    for name, effect in (("a", "setparams=range=tv:colorspace=bt709"), ("b", second)):
+        ffmpeg("-f", "lavfi", "-i", f"testsrc2=s=128x96,noise=alls=8,{effect}", "-frames:v", 15,
+               "-c:v", "libx264", "-crf", 5, "-pix_fmt", "yuv420p", tmp_path / f"{name}.mkv")
+    (tmp_path / "list.txt").write_text("file a.mkv\nfile b.mkv\n")
+    clip = tmp_path / "both.mkv"
+    ffmpeg("-f", "concat", "-i", tmp_path / "list.txt", "-c", "copy", clip)
+    outcome = optimize(clip, Goal(60), tmp_path / "out.mkv")
+    assert outcome.reason is Reason.UNSUPPORTED and not outcome.tries
+    assert f"another {what} from some frame on" in outcome.detail or what == "colour tags"
+
+
+@pytest.mark.parametrize("name, what", [
+    ("range_short.mkv", "colour range"), ("rangechange.mkv", "colour range"),
+    ("concat_copy.mp4", "colour tags"), ("sarchange.mkv", "pixel aspect")])
+def test_real_cases_of_a_change_inside_are_kept(tmp_path, shared_cases, name, what):
+    outcome = optimize(shared_cases / name, Goal(), tmp_path / name)
+    assert (outcome.reason, outcome.detail) == (
+        Reason.UNSUPPORTED, f"another {what} from some frame on")
+    assert outcome.path.read_bytes() == (shared_cases / name).read_bytes()
+
+
+def test_a_clip_of_which_some_frames_are_not_compared_is_no_result(source, monkeypatch):
+    few = np.full(29, 99.0)
+    monkeypatch.setattr("leanclips.compression.quality.compare", lambda *of: (few, few))
+    with pytest.raises(ClipError, match="29 of 30 frames could be compared"):
+        measure(source, source, [slice(0, 30)], Goal())
+
+
+@pytest.mark.parametrize("goal, codec, said", [
+    (Goal(93, "psnr"), None, "there is no 'psnr'; use a metric of vmaf, ssim, xpsnr"),
+    (Goal(93), "vp9", "there is no 'vp9'"), (Goal(93, "ssim"), None, "not on the scale of ssim"),
+    (Goal(0), None, "the target 0 is not on the scale of vmaf")])
+def test_a_goal_that_cannot_be_is_told_before_anything_is_made(source, tmp_path, goal, codec, said):
+    with pytest.raises(StudyError, match=said):
+        optimize(source, goal, tmp_path / "out.mp4", codec)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip"])
+def test_a_source_is_not_replaced_by_its_own_encode(source, tmp_path, name):
+    clip = shutil.copy(source, tmp_path / "clip.mp4")
+    with pytest.raises(StudyError, match="would be delivered in place of its source"):
+        optimize(str(clip), Goal(60), str(tmp_path / name))
+    assert file_sha256(clip) == file_sha256(source)
+
+
+def test_a_picture_that_cannot_be_scored_is_kept_in_words(tmp_path, make_clip):
+    outcome = optimize(make_clip(tmp_path / "tiny.mp4", size=(64, 16)), Goal(60),
+                       tmp_path / "out.mp4")
+    assert (outcome.reason, outcome.detail) == (
+        Reason.UNSUPPORTED, "64x16 is too small to be scored")
+
+
+@pytest.mark.parametrize("metric, perfect", [("vmaf", 100), ("ssim", 1), ("xpsnr", 60)])
+def test_a_kept_original_has_the_score_of_equal_clips(tmp_path, ffmpeg, metric, perfect):
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=128x96", "-frames:v", 8, "-c:v", "libx264",
+           "-pix_fmt", "yuv420p10le", tmp_path / "deep.mp4")
+    goal = Goal(METRICS[metric].target, metric)
+    outcome = optimize(tmp_path / "deep.mp4", goal, tmp_path / "out.mp4")
+    assert outcome.reason is Reason.UNSUPPORTED and outcome.quality.worst == perfect

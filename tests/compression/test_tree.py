@@ -12,9 +12,11 @@ import pandas as pd
 import pytest
 
 from leanclips import cli
+from leanclips.compression import batch
 from leanclips.compression import tree as module
 from leanclips.compression.contract import broken
 from leanclips.compression.inspect import inspect
+from leanclips.compression.optimize import optimize
 from leanclips.compression.quality import Goal
 from leanclips.compression.tree import optimize_tree
 from leanclips.errors import StudyError
@@ -528,3 +530,33 @@ def test_it_works_without_torch_jupyter_or_snakemake(small, tmp_path):
                           text=True)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "--drift: needs torch" in done.stderr
+
+
+def test_a_clip_that_leanclips_itself_fails_on_ends_no_folder(tmp_path, make_clip, monkeypatch):
+    made = [make_clip(tmp_path / "in" / name, frames=12, size=(128, 96)) for name in
+            ("a.mp4", "b.mp4")]
+
+    def fails(source, *of):
+        if source.name == "a.mp4":
+            raise IndexError("list index out of range")
+        return optimize(source, *of)
+
+    monkeypatch.setattr(batch, "optimize", fails)
+    outcomes = [batch.make(batch.ClipJob(
+        clip, tmp_path / "out" / clip.name, tmp_path / f"{clip.stem}.json",
+        ("optimize", Goal(60), None), lenient=True)).outcome for clip in made]
+    assert outcomes[0].reason == "unreadable" and outcomes[1].tries
+    assert outcomes[0].detail == "leanclips fails on it (IndexError: list index out of range)"
+    assert outcomes[0].path.read_bytes() == made[0].read_bytes()
+
+
+def test_most_videos_unreadable_is_told_and_exit_status_one(tmp_path, make_clip):
+    for name in ("a.mp4", "b.mp4"):
+        make_clip(tmp_path / "in" / name, "text")
+    make_clip(tmp_path / "in" / "c.mp4", frames=12)
+    command = [sys.executable, "-m", "leanclips.cli", "optimize", tmp_path / "in",
+               tmp_path / "out", "--target", "60"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Most videos cannot be read: 2 of 3, see the report." in done.stderr
+    assert len(report(tmp_path / "out")) == 3

@@ -21,7 +21,7 @@ from leanclips.compression.optimize import (Drift, Outcome, Reason, constant, ex
                                             optimize, require_for)
 from leanclips.compression.quality import Goal, Quality
 from leanclips.compression.search import Solved
-from leanclips.errors import ClipError
+from leanclips.errors import ClipError, StudyError
 from leanclips.files import file_sha256, key, remove_asides, write_text
 from leanclips.workers import run_learning
 
@@ -156,3 +156,10 @@ def _outcome(job: ClipJob, known: Sequence[Solved]) -> Outcome:
         if not job.lenient:
             raise
         return keep(job.parent, job.destination, Reason.UNREADABLE, error.what)
+    except (StudyError, OSError, MemoryError):  # of the machine or the folder: all clips have it
+        raise
+    except Exception as error:
+        if not job.lenient:
+            raise
+        return keep(job.parent, job.destination, Reason.UNREADABLE,
+                    f"leanclips fails on it ({type(error).__name__}: {error})")

@@ -1,9 +1,11 @@
 """What a video file holds, read in one pass: size, frames, times, tracks, and how it looks."""
 
 import errno
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from fractions import Fraction
 from hashlib import sha256
 from math import log2
 from pathlib import Path
@@ -101,7 +103,7 @@ def inspect(path: Path, least: int = 1) -> Inspection:
             index, codec = packet.stream.index, packet.stream.codec.canonical_name
             if index == video.index:
                 for frame in shown.add(packet):
-                    pictures.add(frame)
+                    pictures.add(frame, video.codec_context.sample_aspect_ratio)
             elif data := _payload(codec, bytes(packet)):
                 digests[index].update(data)
                 ticks[index].append(packet.pts if packet.pts is not None else packet.dts)
@@ -120,10 +122,10 @@ def inspect(path: Path, least: int = 1) -> Inspection:
             **vars(found), times=tuple(_seconds(shown_at, video)), tick=float(video.time_base),
             cuts=tuple(pictures.cuts), looks=pictures.looks(shown.bytes),
             interlaced=pictures.interlaced, aspect=float(video.sample_aspect_ratio or 1),
-            colours=(2 if context.color_range == 2 else 1,  # limited where unsaid
-                     context.color_primaries, context.color_trc, context.colorspace),
+            colours=(_range(context.color_range), context.color_primaries, context.color_trc,
+                     context.colorspace),
             depth=max(part.bits for part in shown.first.format.components),
-            tracks=tuple(tracks), others=_others(container, video, kept),
+            tracks=tuple(tracks), others=_others(container, video, kept) + pictures.changing,
             chapters=tuple((float(chapter["start"] * chapter["time_base"]) - start,
                             chapter["metadata"].get("title", ""))
                            for chapter in container.chapters()))
@@ -179,8 +181,9 @@ class _Pictures:
     def __init__(self):
         self.quantizers, self.changes, self.textures, self.cuts = [], [], [], []
         self.pixels, self.interlaced, self.before = 0, False, np.empty((0, 0))
+        self.kinds = defaultdict(set)
 
-    def add(self, frame: av.VideoFrame) -> None:
+    def add(self, frame: av.VideoFrame, aspect: Fraction | None) -> None:
         plane = frame.planes[0]  # every fourth row of luma: enough to see a cut, and cheap
         # The line size of a picture that is stored bottom-up is negative.
         rows = np.frombuffer(plane, np.uint8).reshape(-1, abs(plane.line_size))
@@ -195,6 +198,11 @@ class _Pictures:
         self.textures.append((np.abs(slopes).mean(), np.median(bends), luma.std())
                              if bends.size else (0.0, 0.0, 0.0))
         self.interlaced |= frame.interlaced_frame
+        for what, value in (
+                ("size", (frame.width, frame.height)), ("pixel format", frame.format.name),
+                ("pixel aspect", aspect or 1), ("colour range", _range(frame.color_range)),
+                ("colour tags", (frame.color_primaries, frame.color_trc, frame.colorspace))):
+            self.kinds[what].add(value)
         self.pixels += frame.width * frame.height
         found = frame.side_data.get(Type.VIDEO_ENC_PARAMS)
         if found is not None and found.nb_blocks:
@@ -205,11 +213,24 @@ class _Pictures:
                 self.quantizers.append(mean if found.codec_type == 1
                                        else 4 + 6 * log2(max(mean, 1)))
 
+    @property
+    def changing(self) -> tuple[str, ...]:
+        """What differs between frames. FFmpeg's filters begin anew there, and its encoder keeps the
+        first of them.
+        """
+        return tuple(f"another {what} from some frame on" for what, values in self.kinds.items()
+                     if len(values) > 1)
+
     def looks(self, size: int) -> Looks:
         """`size` is that of the video track in bytes."""
         return Looks(float(np.mean(self.quantizers)) if self.quantizers else None,
                      8 * size / self.pixels, float(np.mean(self.changes[1:] or [0.0])),
                      *np.mean(self.textures, axis=0).tolist())
+
+
+def _range(tag: int) -> int:
+    """2 is full, 1 limited: also where nothing is said."""
+    return 2 if tag == 2 else 1
 
 
 def _others(container: av.container.InputContainer, video: av.VideoStream,

@@ -10,7 +10,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Protocol
 
-from leanclips.compression.contract import broken, delivered, suffix_for, unsupported
+from leanclips.compression.contract import (broken, delivered, suffix_for, suffixes,
+                                            unsupported)
 from leanclips.compression.ffmpeg import CODECS, encode, filters_of, has, require
 from leanclips.compression.inspect import Inspection, inspect
 from leanclips.compression.quality import (CHROMA_DB_PER_CRF, METRICS, Goal, Quality,
@@ -21,6 +22,7 @@ from leanclips.errors import ClipError, StudyError
 from leanclips.files import folder_aside, written_aside
 
 LEAST_SAVING = 0.05
+SCORED_FROM = 17  # pixels of width and height: libvmaf crashes on smaller pictures
 # log(drift) of J-HMDB crops rises by about this much per CRF (0.034 at 23, 0.301 at 43).
 DRIFT_PER_CRF = 0.11
 
@@ -94,17 +96,25 @@ def optimize(source: Path, goal: Goal, destination: Path, codec: str | None = No
     The file is delivered in the container of the source, or as MP4 (Matroska if MP4 cannot hold
     its audio). The original bytes are delivered if re-encoding saves less than 5 %, cannot hold the
     goal, or would lose something: `reason` says which. ClipError for a clip that cannot be decoded
-    whole, StudyError if FFmpeg lacks what the goal and codec need.
+    whole, StudyError for a goal, codec or destination that cannot be.
     """
+    source, destination = Path(source), Path(destination)
     require_for(goal, codec)
+    if source.resolve() in {delivered(source, destination, suffix).resolve()
+                            for suffix in (source.suffix, *suffixes(source, codec))}:
+        raise StudyError("would be delivered in place of its source", source,
+                         "name another destination")
     was = inspect(source)
-    parts = windows(was.times, was.cuts)
+    parts, perfect = windows(was.times, was.cuts), METRICS[goal.metric].highest
     codec = codec or (was.codec if was.codec in CODECS else "h264")
     kind, most = CODECS[codec], (1 - LEAST_SAVING) * source.stat().st_size
     why = unsupported(was, codec)
+    if min(was.width, was.height) < SCORED_FROM and goal.height is None and filters_of(
+            goal.metric) == ("libvmaf",):
+        why = why or f"{was.width}x{was.height} is too small to be scored"
     if why or not has(kind.encoder):
         return keep(source, destination, Reason.UNSUPPORTED,
-                    why or f"this FFmpeg has no {kind.encoder}")
+                    why or f"this FFmpeg has no {kind.encoder}", perfect)
     starts = tuple(part.start for part in parts)
     made: dict[Trial, tuple[Path, Quality, float | None]] = {}  # the drift where it is limited
     with folder_aside(destination.parent) as folder:
@@ -129,15 +139,15 @@ def optimize(source: Path, goal: Goal, destination: Path, codec: str | None = No
                            guess(was.looks, [clip for clip in done if clip.codec == codec], kind,
                                  goal.tolerance), most)
         except ClipError as error:  # the clip decodes, so the encoder or the container fails
-            return keep(source, destination, Reason.UNSUPPORTED, error.what)
+            return keep(source, destination, Reason.UNSUPPORTED, error.what, perfect)
         found = {"tries": tuple(Sample(one.crfs, one.bytes, made[one][1].worst) for one in tries),
                  "solved": solved(was.looks, tries, goal.tolerance, codec)}
         chosen = best(tries)
         if chosen is None or chosen.bytes > most:
-            return keep(source, destination, *why_kept(tries, kind.lowest, most), **found)
+            return keep(source, destination, *why_kept(tries, kind.lowest, most), perfect, **found)
         candidate, quality, moved = made[chosen]
         if lost := problems(was, candidate, codec):
-            return keep(source, destination, Reason.BROKEN, "; ".join(lost), **found)
+            return keep(source, destination, Reason.BROKEN, "; ".join(lost), perfect, **found)
         path = delivered(source, destination, candidate.suffix)
         os.replace(candidate, path)
     if drift and moved is None:
@@ -182,7 +192,16 @@ def why_kept(trials: Sequence[Trial], lowest: float, most: float) -> tuple[Reaso
 
 
 def require_for(goal: Goal, codec: str | None) -> None:
-    """StudyError where FFmpeg lacks what `optimize` needs: x264, unless there is a `codec`."""
+    """StudyError for a metric, target or codec that there is not, and where FFmpeg lacks what
+    `optimize` needs: x264, unless there is a `codec`.
+    """
+    metric = METRICS.get(goal.metric)
+    if metric is None or codec not in (None, *CODECS):
+        raise StudyError(f"there is no '{codec if metric else goal.metric}'", "optimize",
+                         f"use a metric of {', '.join(METRICS)}; a codec of {', '.join(CODECS)}")
+    if not 0 < goal.target <= metric.largest:
+        raise StudyError(f"the target {goal.target:g} is not on the scale of {goal.metric}",
+                         "optimize", f"use a value above 0, at most {metric.largest:g}")
     require(CODECS[codec or "h264"].encoder, *filters_of(goal.metric))
 
 
@@ -221,10 +240,13 @@ def external(source: Path, made: Path, destination: Path) -> Outcome:
     return Outcome(path, source.stat().st_size, path.stat().st_size, quality, Reason.EXTERNAL)
 
 
-def keep(source: Path, destination: Path, reason: Reason, detail: str = "", **found) -> Outcome:
-    """Deliver the original bytes, under the suffix of `source`; `found` by a search."""
+def keep(source: Path, destination: Path, reason: Reason, detail: str = "",
+         perfect: float = 100.0, **found) -> Outcome:
+    """Deliver the original bytes, under the suffix of `source`. `perfect` is the metric's score of
+    equal clips, `found` what a search found.
+    """
     path = delivered(source, destination, source.suffix)
     with written_aside(path) as aside:
         shutil.copyfile(source, aside)
     size = source.stat().st_size
-    return Outcome(path, size, size, Quality(100.0, 100.0), reason, detail=detail, **found)
+    return Outcome(path, size, size, Quality(perfect, perfect), reason, detail=detail, **found)

@@ -46,7 +46,7 @@ METRICS = {
     # logit(VMAF NEG) over CRF: R² ≥ 0.993 on seven segments.
     "vmaf": Metric(93, 0.5, 100, logit, 0.128, 99.9),
     "ssim": Metric(0.98, 0.001, 1, lambda ssim: -log(max(1 - ssim, 1e-6)), 0.11, 0.9999),
-    "xpsnr": Metric(40, 0.25, 100, lambda decibels: decibels, 0.55, 59),
+    "xpsnr": Metric(40, 0.25, PERFECT_DB, lambda decibels: decibels, 0.55, 59),
 }
 
 
@@ -109,11 +109,12 @@ def windows(times: Sequence[float], cuts: Sequence[int] = ()) -> list[slice]:
 def measure(distorted: Path, reference: Path, parts: Sequence[slice], goal: Goal) -> Quality:
     """Quality of `distorted` against `reference` in each window of frames.
 
-    ClipError if they have no frame in common, StudyError if one of them cannot be decoded.
+    ClipError if not every frame was compared, StudyError if one of them cannot be decoded.
     """
     scores, chroma = compare(distorted, reference, goal.metric, goal.height)
-    if not len(scores):
-        raise ClipError("no frame could be compared", distorted, "check that the clip plays")
+    if len(scores) != parts[-1].stop:
+        raise ClipError(f"{len(scores)} of {parts[-1].stop} frames could be compared", distorted,
+                        "check that the clip plays")
     return judge(scores, chroma, parts, goal)
 
 

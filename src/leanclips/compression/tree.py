@@ -87,7 +87,7 @@ def optimize_tree(source: Path, destination: Path, goal: Goal, jobs: int,
         require_for(goal, codec)
     root = source if source.is_dir() else source.parent
     with only_one(destination / RECORDS / "lock", destination):
-        remove_asides([destination, destination / RECORDS])
+        remove_asides(path.parent for path in destination.rglob(".aside-*"))
         names = [file.relative_to(root).as_posix() for file in tree.files]
         places = destinations(tree, root, destination, codec)
         # The names of the records have one length, whatever the file's.
