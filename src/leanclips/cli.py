@@ -192,7 +192,7 @@ def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip 
 
     Clips that would not gain, or would lose something, are kept, each with its reason; other
     files are copied. DST/report.csv has a row for each file. A stopped run can be started again
-    and continues where it was.
+    and continues where it was, by what is noted in the hidden folder .DST.leanclips beside DST.
 
     Example: leanclips optimize ~/videos ~/videos-small --target 93
     """
@@ -220,6 +220,9 @@ def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip 
         several = "s" * (len(done.left_out) > 1)
         print(f"Left out: {len(done.left_out)} link{several} or special file{several}, the first "
               f"of them {done.left_out[0]}", file=sys.stderr)
+    if done.stale:
+        print(f"Not of this source any more: {len(done.stale)} file{'s' * (len(done.stale) > 1)}, "
+              f"the first of them {done.stale[0]}", file=sys.stderr)
     videos = done.files - done.reasons.get("not-video", 0)
     if 2 * (unreadable := done.reasons.get("unreadable", 0)) > videos:
         print(f"Most videos cannot be read: {unreadable} of {videos}, see the report.",

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -37,7 +38,7 @@ def contents(folder, but=()):
     """Hash of every file below a folder, records left out."""
     return {path.relative_to(folder).as_posix(): file_sha256(path)
             for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.name not in but and ".leanclips" not in path.parts}
+            if path.is_file() and path.name not in but and ".out.leanclips" not in path.parts}
 
 
 @pytest.fixture(scope="session")
@@ -190,6 +191,8 @@ def test_the_json_report_has_every_window_and_every_encode(torture, optimized):
 def test_a_second_time_does_nothing_and_says_the_same(torture, optimized, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(optimized[0], out)
+    state = optimized[0].with_name(f".{optimized[0].name}.leanclips")
+    shutil.copytree(state, tmp_path / ".out.leanclips")
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.mp4")}
     report_before = (out / "report.json").read_bytes()
     optimize_tree(torture, out, GOAL, 1)
@@ -271,7 +274,7 @@ def test_an_earlier_result_may_be_a_source(small, tmp_path):
 def test_two_runs_at_once_do_not_meet(small, tmp_path):
     from leanclips.files import only_one
 
-    with only_one(tmp_path / "out" / ".leanclips" / "lock", "out"):
+    with only_one(tmp_path / ".out.leanclips" / "lock", "out"):
         with pytest.raises(StudyError, match="another run is under way here"):
             optimize_tree(small, tmp_path / "out", GOAL, 1)
 
@@ -331,8 +334,7 @@ def command(*arguments):
 
 def test_a_file_where_a_folder_has_to_be_is_one_sentence(small, tmp_path):
     out = tmp_path / "out"
-    out.mkdir()
-    (out / ".leanclips").write_text("")
+    (tmp_path / ".out.leanclips").write_text("")
     done = subprocess.run(command(small, out, "--target", 80), capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.startswith("leanclips: ")
     assert done.stderr.count("\n") == 1
@@ -387,7 +389,11 @@ def test_a_stopped_run_leaves_no_report_of_the_one_before(small, tmp_path, monke
 def test_only_its_own_leavings_go(small, tmp_path):
     """A run into out/other is another run's business."""
     out = tmp_path / "out"
-    folders = [out, out / ".leanclips", out / ".leanclips" / "files", out / "other"]
+    (small / "gone").mkdir()
+    (small / "gone" / "a.txt").write_text("a")
+    optimize_tree(small, out, GOAL, 1)
+    shutil.rmtree(small / "gone")
+    folders = [out, tmp_path / ".out.leanclips" / "files", out / "gone", out / "other"]
     for folder in folders:
         (folder / ".aside-dead").mkdir(parents=True)
     optimize_tree(small, out, GOAL, 1)
@@ -560,3 +566,56 @@ def test_most_videos_unreadable_is_told_and_exit_status_one(tmp_path, make_clip)
     assert done.returncode == 1
     assert "Most videos cannot be read: 2 of 3, see the report." in done.stderr
     assert len(report(tmp_path / "out")) == 3
+
+
+def test_a_folder_takes_one_source_and_tells_what_is_left_of_old_files(small, tmp_path):
+    out = tmp_path / "out"
+    other = shutil.copytree(small, tmp_path / "other")
+    optimize_tree(small, out, GOAL, 1)
+    before = contents(out)
+    with pytest.raises(StudyError, match=f"out: holds the optimized clips of {small}; name anoth"):
+        optimize_tree(other, out, GOAL, 1)
+    assert contents(out) == before
+    (small / "0.mp4").rename(small / "new.mp4")
+    done = optimize_tree(small, out, GOAL, 1)
+    assert done.stale == (out / "0.mp4",)
+    assert json.loads(done.report.with_suffix(".json").read_text())["not_of_this_source"] == [
+        "0.mp4"]
+    small.rename(tmp_path / "renamed")  # the source is the same one
+    assert optimize_tree(tmp_path / "renamed", out, GOAL, 1).stale == (out / "0.mp4",)
+
+
+def test_a_loader_of_class_folders_finds_the_classes_and_no_other(small, tmp_path):
+    from torchvision.datasets import DatasetFolder
+
+    for name in ("walk", "run"):
+        shutil.copytree(small, tmp_path / "classes" / name)
+    optimize_tree(tmp_path / "classes", tmp_path / "out", GOAL, 2)
+    found = DatasetFolder(str(tmp_path / "out"), loader=Path, extensions=(".mp4",))
+    assert found.classes == ["run", "walk"] and len(found) == 6
+    assert inspect(found[0][0]).frames == 24
+
+
+def test_what_a_playlist_names_stays_as_it_is(tmp_path, small, ffmpeg):
+    """Segments came out as MP4, and the playlist that names them could not be played."""
+    stream = tmp_path / "in" / "stream"
+    stream.mkdir(parents=True)
+    parts = ["-i", small / "0.mp4", "-c", "copy"]
+    ffmpeg(*parts, "-f", "hls", "-hls_time", 1, "-hls_segment_filename",
+           stream / "part %d.ts", stream / "list.m3u8")
+    ffmpeg(*parts, "-f", "dash", "-seg_duration", 1, "-media_seg_name", "s-$Number$.mp4",
+           "-init_seg_name", "init.mp4", stream / "list.mpd")
+    shutil.copy(small / "1.mp4", stream)
+    optimize_tree(tmp_path / "in", tmp_path / "out", GOAL, 1)
+    assert contents(tmp_path / "in" / "stream").items() - {("1.mp4", file_sha256(
+        small / "1.mp4"))} <= contents(tmp_path / "out" / "stream").items()
+    reasons = report(tmp_path / "out")["reason"]
+    assert reasons["stream/part 0.ts"] == reasons["stream/s-1.mp4"] == "in-playlist"
+    assert reasons["stream/init.mp4"] == "in-playlist" != reasons["stream/1.mp4"]
+
+
+def test_a_real_playlist_plays_afterwards(tmp_path, shared_cases):
+    done = optimize_tree(shared_cases / "hls", tmp_path / "out", GOAL, 1)
+    assert set(done.reasons) == {"in-playlist", "not-video"}
+    assert contents(tmp_path / "out", ("report.csv", "report.json")) == contents(
+        shared_cases / "hls")

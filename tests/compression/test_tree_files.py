@@ -61,7 +61,7 @@ def test_two_links_that_lead_to_each_other_end(links):
 
 
 def test_leanclips_own_folders_are_none_of_the_tree(links):
-    for name in (".leanclips", ".aside-x"):
+    for name in (".out.leanclips", ".leanclips", ".aside-x"):
         (links / name).mkdir()
         (links / name / "c.txt").write_text("c")
     assert len(walk(links).files) == 3
@@ -121,7 +121,7 @@ def test_what_might_meet_another_keeps_its_name_whole(names, codec, longer):
 
 
 @pytest.mark.parametrize("names", [
-    ["a.avi", "a.mp4", "a.avi.mp4"], ["a.avi", "a.mp4/b", "a.avi.mkv/b"], [".leanclips"]])
+    ["a.avi", "a.mp4", "a.avi.mp4"], ["a.avi", "a.mp4/b", "a.avi.mkv/b"]])
 def test_what_meets_another_whatever_its_name_is_told(names):
     with pytest.raises(StudyError, match="would be delivered under the name of another file"):
         placed(*names)

@@ -32,8 +32,9 @@ RECIPE = 4  # raise it when a change in this package makes other bytes from the 
 class ClipJob:
     """One clip to make: the parent's bytes, `how` and `drift` determine the result.
 
-    `how` is ("crop", roi, frames, encoder), ("constant", crf), ("external", file), ("copy",) or
-    ("optimize", goal, codec).
+    `how` is ("crop", roi, frames, encoder), ("constant", crf), ("external", file), ("copy",
+    reason) or ("optimize", goal, codec). A clip that cannot be read is an error, or kept if
+    `lenient`.
     """
 
     parent: Path
@@ -149,7 +150,7 @@ def _outcome(job: ClipJob, known: Sequence[Solved]) -> Outcome:
         if kind == "external":
             return external(job.parent, *settings, job.destination)
         if kind == "copy":
-            return keep(job.parent, job.destination, Reason.NOT_VIDEO)
+            return keep(job.parent, job.destination, *settings)
         goal, codec = settings
         return optimize(job.parent, goal, job.destination, codec, known, job.drift)
     except ClipError as error:

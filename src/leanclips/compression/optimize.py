@@ -49,6 +49,7 @@ class Reason(StrEnum):
     BROKEN = "contract-broken"
     UNREADABLE = "unreadable"
     NOT_VIDEO = "not-video"
+    IN_PLAYLIST = "in-playlist"
 
 
 @dataclass(frozen=True)

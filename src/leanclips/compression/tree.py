@@ -2,11 +2,14 @@
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from glob import escape
 from itertools import chain, cycle
 from pathlib import Path
+from urllib.parse import unquote
 
 import pandas as pd
 
@@ -14,7 +17,7 @@ from leanclips.clips import VIDEO_SUFFIXES
 from leanclips.compression.batch import ClipJob, Made, make_all
 from leanclips.compression.contract import delivered, suffixes
 from leanclips.compression.ffmpeg import ffmpeg_version, filters_of
-from leanclips.compression.optimize import Drift, require_for
+from leanclips.compression.optimize import Drift, Reason, require_for
 from leanclips.compression.quality import Goal
 from leanclips.errors import StudyError
 from leanclips.files import key, only_one, remove_asides, write_text
@@ -22,9 +25,12 @@ from leanclips.records import TREE_REPORT, versions, write_csv
 
 # Video files beyond those of a study's clips.
 SUFFIXES = VIDEO_SUFFIXES | {".wmv", ".flv", ".ts", ".m2ts", ".mts", ".3gp", ".ogv", ".vob"}
-RECORDS = ".leanclips"
 VERSIONS_OF = ("python", "leanclips", "numpy", "opencv-python", "av", "imageio-ffmpeg")
 REPORTS = ("report.csv", "report.json")
+# How playlists name files: lines and URIs (RFC 8216); attributes and base addresses (ISO 23009-1).
+NAMED_IN = {".m3u8": re.compile(r'^([^#\s].*)$|URI="([^"]+)"', re.MULTILINE),
+            ".mpd": re.compile(r'(?:media|initialization|sourceURL)="([^"]+)"|'
+                               r"<BaseURL>([^<]+)</BaseURL>")}
 DETAILED = ("file", "sha256_in", "sha256", "bytes_in", "bytes_out", "reason", "detail", "drift")
 
 
@@ -46,7 +52,8 @@ def walk(source: Path) -> Tree:
         back = {folder for folder in inner if (here / folder).is_symlink() and any(
             above.resolve().is_relative_to((here / folder).resolve())
             for above in (here, *here.parents) if above.is_relative_to(source))}
-        inner[:] = [folder for folder in inner if folder != RECORDS and folder not in back
+        inner[:] = [folder for folder in inner if folder not in back
+                    and not (folder.startswith(".") and folder.endswith(".leanclips"))
                     and not folder.startswith(".aside-")]
         others += [here / folder for folder in back]
         for entry in entries:
@@ -71,6 +78,7 @@ class Summary:
     bytes_out: int
     reasons: dict[str, int]
     left_out: tuple[Path, ...]  # Tree.others
+    stale: tuple[Path, ...]  # delivered earlier, from files that the source does not hold any more
 
 
 def optimize_tree(source: Path, destination: Path, goal: Goal, jobs: int,
@@ -86,17 +94,19 @@ def optimize_tree(source: Path, destination: Path, goal: Goal, jobs: int,
     if any(map(is_video, tree.files)):
         require_for(goal, codec)
     root = source if source.is_dir() else source.parent
-    with only_one(destination / RECORDS / "lock", destination):
-        remove_asides(path.parent for path in destination.rglob(".aside-*"))
+    state = _state(destination)
+    with only_one(state / "lock", destination):
         names = [file.relative_to(root).as_posix() for file in tree.files]
         places = destinations(tree, root, destination, codec)
+        copied = dict.fromkeys((file for file in tree.files if not is_video(file)),
+                               Reason.NOT_VIDEO) | in_playlists(tree.files)
         # The names of the records have one length, whatever the file's.
-        clip_jobs = [ClipJob(file, places[file],
-                             destination / RECORDS / "files" / f"{key(name)}.json",
-                             ("optimize", goal, codec) if is_video(file) else ("copy",),
-                             drift if is_video(file) else None, lenient=True)
+        clip_jobs = [ClipJob(file, places[file], state / "files" / f"{key(name)}.json",
+                             ("copy", copied[file]) if file in copied else
+                             ("optimize", goal, codec),
+                             None if file in copied else drift, lenient=True)
                      for file, name in zip(tree.files, names, strict=True)]
-        _claim(clip_jobs, destination, codec)
+        claimed = _claim(clip_jobs, root, destination, codec)
         for folder in tree.folders:
             (destination / folder.relative_to(root)).mkdir(parents=True, exist_ok=True)
         for name in REPORTS:  # of the clips that this run is about to replace
@@ -108,10 +118,13 @@ def optimize_tree(source: Path, destination: Path, goal: Goal, jobs: int,
         table = pd.DataFrame(rows, columns=list(TREE_REPORT)).astype(
             dict.fromkeys(("frames", "width", "height", "windows"), "Int64"))
         write_csv(destination / "report.csv", table)
-        write_text(destination / "report.json", json.dumps(
-            _details(rows, made, goal, codec, drift), indent=1) + "\n")
+        stale = sorted(name for name in claimed - {*table["delivered"], *REPORTS}
+                       if (destination / name).exists())
+        details = _details(rows, made, goal, codec, drift) | {"not_of_this_source": stale}
+        write_text(destination / "report.json", json.dumps(details, indent=1) + "\n")
     return Summary(destination / "report.csv", len(names), int(table["bytes_in"].sum()),
-                   int(table["bytes_out"].sum()), dict(Counter(table["reason"])), tree.others)
+                   int(table["bytes_out"].sum()), dict(Counter(table["reason"])), tree.others,
+                   tuple(destination / name for name in stale))
 
 
 def _tree(source: Path, destination: Path) -> Tree:
@@ -134,12 +147,29 @@ def _tree(source: Path, destination: Path) -> Tree:
     return tree
 
 
-def _claim(clip_jobs: Sequence[ClipJob], destination: Path, codec: str | None) -> None:
-    """Note the names of the files that will be delivered. StudyError if one of them is a source,
-    or exists already and no run of leanclips has noted it.
+def _state(destination: Path) -> Path:
+    """What leanclips knows of a folder of optimized clips, beside it: a loader of class folders
+    would take a folder in it for a class.
     """
-    note = destination / RECORDS / "claimed"
-    claimed = set(json.loads(note.read_text())) if note.exists() else set()
+    place = destination.resolve()
+    return place.with_name(f".{place.name}.leanclips")
+
+
+def _claim(clip_jobs: Sequence[ClipJob], root: Path, destination: Path,
+           codec: str | None) -> set[str]:
+    """Note the names of the files that will be delivered, and remove what a killed run left beside
+    them; all names noted so far. StudyError if one of the files is a source, or exists already and
+    no run of leanclips has noted it, or if the folder holds the result of another source.
+    """
+    note = _state(destination) / "claimed.json"
+    before = json.loads(note.read_text()) if note.exists() else {"source": "", "names": []}
+    claimed = set(before["names"])
+    # A source that is gone has another name now.
+    if before["source"] != str(root.resolve()) and Path(before["source"] or "?").is_dir() and any(
+            (destination / name).exists() for name in claimed):
+        raise StudyError(f"holds the optimized clips of {before['source']}", destination,
+                         "name another folder")
+    remove_asides({destination, *((destination / name).parent for name in claimed)})
     sources = {job.parent.resolve() for job in clip_jobs}
     places = {destination / name: destination for name in REPORTS}
     for job in clip_jobs:
@@ -152,7 +182,9 @@ def _claim(clip_jobs: Sequence[ClipJob], destination: Path, codec: str | None) -
             raise StudyError("is there already, and leanclips did not make it", path,
                              "name an empty folder, or move that file away")
     claimed.update(path.relative_to(destination).as_posix() for path in places)
-    write_text(note, json.dumps(sorted(claimed), indent=1))
+    write_text(note, json.dumps({"source": str(root.resolve()), "names": sorted(claimed)},
+                                indent=1))
+    return claimed
 
 
 def _details(rows: Sequence[dict], made: Sequence[Made], goal: Goal, codec: str | None,
@@ -173,6 +205,22 @@ def _details(rows: Sequence[dict], made: Sequence[Made], goal: Goal, codec: str 
     }
 
 
+def in_playlists(files: Sequence[Path]) -> dict[Path, Reason]:
+    """The files that playlists name (HLS's .m3u8, DASH's .mpd): players find them by name, and a
+    segment cannot be exchanged alone.
+    """
+    found = set()
+    for playlist in files:
+        if (named := NAMED_IN.get(playlist.suffix.lower())) is None:
+            continue
+        text = playlist.read_text(encoding="utf-8", errors="replace")
+        for name in filter(None, chain.from_iterable(named.findall(text))):
+            pattern = re.sub(r"\$[^$]*\$", "*", escape(unquote(name.strip())))
+            if not Path(pattern).is_absolute() and "://" not in pattern:
+                found |= {path.resolve() for path in playlist.parent.glob(pattern)}
+    return {file: Reason.IN_PLAYLIST for file in files if file.resolve() in found}
+
+
 def is_video(file: Path) -> bool:
     return file.suffix.lower() in SUFFIXES
 
@@ -182,8 +230,7 @@ def destinations(tree: Tree, root: Path, destination: Path, codec: str | None) -
     beside a.mp4) keeps its whole name with a suffix (a.avi.mp4). StudyError if that does not help.
     """
     short = {file: destination / file.relative_to(root) for file in tree.files}
-    folders = [destination / RECORDS, *(destination / folder.relative_to(root)
-                                        for folder in tree.folders)]
+    folders = [destination / folder.relative_to(root) for folder in tree.folders]
     chosen = dict(short)
     while True:
         places = {file: places_of(file, place, codec) for file, place in chosen.items()}
