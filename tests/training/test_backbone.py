@@ -113,8 +113,8 @@ FAMILIES = {"alexnet": 4096, "convnext_tiny": 768, "densenet121": 1024, "efficie
 LARGE = ("vgg11_bn", "vit_b_16")  # 530 and 350 MB of weights
 
 
-@pytest.mark.parametrize("name", [
-    pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in sorted(FAMILIES)])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE))
+                                  for name in sorted(FAMILIES)])
 def test_any_torchvision_classification_model_gives_its_last_features(tmp_path, name):
     built = backbone.BUILT_WITH.get(name, {})
     torch.manual_seed(0)
