@@ -26,6 +26,11 @@ H264 = ["-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p"]
 MPEG4 = ["-c:v", "mpeg4", "-q:v", "4"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests first, so that the workers end together."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 def ffmpeg(*arguments: object) -> None:
     """Run the FFmpeg that imageio-ffmpeg brings, without a word unless it fails."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-y", "-v", "error"]

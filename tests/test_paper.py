@@ -62,6 +62,7 @@ def test_the_case_study_s_protocol_runs_from_end_to_end(tmp_path, make_clip, ffm
     settings["sampling"]["frames"] = 4
     settings["pretraining"]["epochs"] = settings["finetuning"]["epochs"] = 2
     settings["finetuning"]["seeds"] = [1]
+    settings["inputs"] = []
     layout = Layout(tmp_path / "paper")
     layout.study.mkdir()
     layout.settings.write_text(yaml.safe_dump(settings))

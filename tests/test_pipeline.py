@@ -110,7 +110,7 @@ def begun_finetune(layout):
 STAGES = {"crop": begun_crop, "optimize": begun_optimize, "finetune": begun_finetune}
 
 
-@pytest.fixture(params=STAGES)
+@pytest.fixture
 def stage(request, finished_study):
     """A study without a stage: (layout, the stage, what it makes, whether it has begun)."""
     goal, made, redo = {
@@ -128,7 +128,9 @@ def stage(request, finished_study):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("stage, blow", [
+    ("crop", signal.SIGKILL), ("optimize", signal.SIGINT), ("finetune", signal.SIGKILL),
+    ("finetune", signal.SIGINT)], indirect=["stage"])
 def test_a_run_that_is_stopped_and_started_again_ends_in_the_same_numbers(
         stage, finished, blow):
     layout, goal, made, begun = stage
@@ -220,6 +222,7 @@ def alone(tmp_path_factory, finished):
     for name in ("study.yml", "clips.csv"):
         shutil.copy(finished / name, study)
     layout = Layout(study)
+    change(layout, finetuning={"seeds": [1]})
     clips = Layout(finished).clips_root_note.read_text().strip()
     done = run(layout, "--jobs", 2, "--clips", clips)
     assert done.returncode == 0, done.stderr
@@ -229,8 +232,8 @@ def alone(tmp_path_factory, finished):
 @pytest.mark.xdist_group("alone")
 @pytest.mark.slow
 def test_one_worker_and_two_give_the_same_numbers(alone, finished):
-    assert len(numbers(alone)) == len(numbers(Layout(finished)))
-    assert not differing(alone, finished)
+    theirs = [name for name in numbers(Layout(finished)) if "seed-02" not in name]
+    assert sorted(numbers(alone)) == sorted(theirs) and not differing(alone, finished)
 
 
 @pytest.mark.xdist_group("alone")
@@ -245,7 +248,7 @@ def test_a_second_run_does_nothing(alone):
 @pytest.mark.slow
 def test_a_new_seed_trains_its_own_runs_alone(alone):
     before = changes(alone)
-    change(alone, finetuning={"seeds": [1, 2, 7]})
+    change(alone, finetuning={"seeds": [1, 7]})
     assert run(alone).returncode == 0
     after = changes(alone)
     new = {name for name in after if after[name] != before.get(name)}
