@@ -196,14 +196,12 @@ def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip 
 
     Example: leanclips optimize ~/videos ~/videos-small --target 93
     """
-    from leanclips.compression.optimize import require_for
     from leanclips.compression.quality import METRICS, Goal
     from leanclips.compression.tree import optimize_tree
 
     if target is None and metric in METRICS:
         target = METRICS[metric].target
     goal, network = Goal(target or 0, metric, display_height, max_drift), None
-    require_for(goal, codec)
     if drift or max_drift is not None:
         try:
             from leanclips.training.features import feature_drift

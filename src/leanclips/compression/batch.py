@@ -33,8 +33,7 @@ class ClipJob:
     """One clip to make: the parent's bytes, `how` and `drift` determine the result.
 
     `how` is ("crop", roi, frames, encoder), ("constant", crf), ("external", file), ("copy",
-    reason) or ("optimize", goal, codec). A clip that cannot be read is an error, or kept if
-    `lenient`.
+    reason) or ("optimize", goal, codec).
     """
 
     parent: Path
