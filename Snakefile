@@ -5,11 +5,10 @@
 import os
 from pathlib import Path
 
-from leanclips.clips import load_clips
+from leanclips.clips import has_pretraining, load_clips
 from leanclips.layout import Layout
-from leanclips.pipeline import RUN_OF, stage_names
+from leanclips.pipeline import RUN_OF
 from leanclips.study import ORIGINALS, SOURCE, Constant, load_study
-from leanclips.training.pretrain import has_pretraining
 
 layout = Layout(Path(os.environ[RUN_OF]))  # --config would read it as YAML
 study = load_study(layout.study)
@@ -45,7 +44,10 @@ wildcard_constraints:
 
 
 rule all:
-    input: [layout.done(name) for name in stage_names(layout, study, clips)]
+    input:  # the runs build on all other stages
+        [layout.done(f"finetune-{variant}-{seed}")
+         for variant in study.all_variants for seed in study.finetuning.seeds],
+        layout.done(f"encode-{ORIGINALS}"),
 
 
 rule render:

@@ -240,6 +240,14 @@ def test_compression_knows_nothing_of_networks(imports):
     assert not [name for name in reached if third_party(MODULES[name]) & networks]
 
 
+def test_starting_a_stage_does_not_load_pytorch():
+    """It takes two seconds in each of the processes that only start another."""
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import sys, leanclips.cli, leanclips.notebook, leanclips.pipeline; "
+         "print('torch' in sys.modules)"], capture_output=True, text=True, check=True)
+    assert loaded.stdout == "False\n"
+
+
 def test_the_library_stays_small(capsys):
     lines = sum(len(path.read_text().splitlines()) for path in MODULES.values())
     with capsys.disabled():

@@ -16,7 +16,7 @@ import pytest
 
 from leanclips import workers
 from leanclips.errors import StudyError
-from leanclips.workers import LAG, cores, progress, run_all, run_learning
+from leanclips.workers import LAG, cores, description, progress, run_all, run_learning
 
 WORK = """
 import sys, time
@@ -188,3 +188,8 @@ def test_work_that_fails_half_way_says_so_itself(capsys):
 
     with pytest.raises(ValueError, match="two"):
         list(progress(work(), 2, "crop"))
+
+
+def test_a_description_tells_what_times_depend_on():
+    told = description()
+    assert told["cores"] == cores() and told["cpu"] and told["system"]

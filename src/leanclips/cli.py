@@ -273,14 +273,17 @@ def finetune(study: StudyFolder,
     """
     _needs_checkout("finetune")
     from leanclips import notebook
-    from leanclips.training.finetune import own_accuracies
-    from leanclips.training.origins import run_stage
+    from leanclips.pipeline import is_stage_of
+    from leanclips.records import own_accuracies
 
     layout, settings, clips = _open(study)
     check_variant(layout, settings.all_variants, variant)
     what, folder = f"finetune {variant}, seed {seed}", layout.run(variant, seed).resolve()
-    if run_stage(layout, settings, clips, variant, seed).is_current:
-        return print(f"{what}: up to date")
+    if not is_stage_of(layout):  # a run starts what is not up to date
+        from leanclips.training.origins import run_stage
+
+        if run_stage(layout, settings, clips, variant, seed).is_current:
+            return print(f"{what}: up to date")
     notebook.execute(ROOT / "notebooks" / "finetune.ipynb", folder / "run.ipynb",
                      {"study": short_name(layout), "variant": variant, "seed": seed})
     shown = ", ".join(f"{name} {share:.1%}" for name, share in own_accuracies(folder).items())

@@ -11,14 +11,12 @@ from tempfile import TemporaryDirectory
 
 from jupyter_client.manager import AsyncKernelManager
 
-from leanclips.clips import Clip, load_clips
+from leanclips.clips import Clip, has_pretraining, load_clips
 from leanclips.errors import StudyError
 from leanclips.files import written_aside
 from leanclips.layout import ROOT, Layout, check_variant
 from leanclips.pipeline import is_stage_of, run
-from leanclips.study import ORIGINALS, Study, load_study
-from leanclips.training.origins import encode_stage
-from leanclips.training.pretrain import has_pretraining
+from leanclips.study import ORIGINALS, Study, encode_stage, load_study
 from leanclips.workers import kill_children
 
 
@@ -127,7 +125,8 @@ def execute(notebook: Path, out: Path, parameters: Mapping[str, object]) -> None
         try:
             papermill.execute_notebook(
                 str(notebook), str(aside), parameters=dict(parameters), cwd=str(ROOT),
-                progress_bar=False, log_output=False, kernel_manager_class=IpcKernelManager)
+                progress_bar=False, log_output=False, kernel_manager_class=IpcKernelManager,
+                shutdown_kernel="immediate")
         except Exception as error:
             if not aside.is_file():
                 raise StudyError(f"the notebook cannot be executed ({error})", notebook,

@@ -20,9 +20,7 @@ from leanclips.errors import StudyError
 from leanclips.files import only_one, write_text
 from leanclips.layout import ROOT, Layout
 from leanclips.study import Study, load_study
-from leanclips.training.machine import description
-from leanclips.training.origins import stages
-from leanclips.workers import cores, kill_children
+from leanclips.workers import cores, description, kill_children
 
 LONG_AGO = 10 ** 9  # seconds: before anything that a stage of this run marks
 RUN_OF = "LEANCLIPS_RUN_OF"  # the study, in a stage's environment
@@ -39,6 +37,8 @@ def remember_clips(layout: Layout, clips: Path | None) -> None:
 
 def stage_names(layout: Layout, study: Study, clips: Sequence[Clip]) -> list[str]:
     """The stages of the study, in order."""
+    from leanclips.training.origins import stages
+
     rendered = ["render"] if study.synthetic is not None else []
     return [*rendered, *(stage.name for stage in stages(layout, study, clips))]
 
@@ -85,6 +85,8 @@ def run(layout: Layout, jobs: int | None = None, targets: Sequence[str] = (),
 
 def mark_done(layout: Layout, study: Study, clips: Sequence[Clip]) -> set[str]:
     """Mark the stages that are up to date, in their order; the names of the others."""
+    from leanclips.training.origins import stages
+
     shutil.rmtree(layout.done(""), ignore_errors=True)
     layout.done("").mkdir(parents=True)
     current = {stage.name: stage.is_current for stage in stages(layout, study, clips)}

@@ -234,3 +234,13 @@ def read_csv(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
     except (ValueError, EOFError, gzip.BadGzipFile) as error:
         raise StudyError(f"is not a readable table ({error})", path,
                          f"delete it and {RUN_AGAIN}") from None
+
+
+def own_accuracies(folder: Path) -> dict[str, float]:
+    """Each classifier's share of test clips right, last epoch, on the run's own variant."""
+    variant = read_record(folder / "result.json", RunResult).variant
+    table = read_csv(folder / "predictions.csv.gz")
+    own = table[(table["part"] == "test") & (table["epoch"] == LAST)
+                & (table["input"] == IN_ORDER) & (table["tested_on"] == variant)]
+    right = (own["label"] == own["predicted"]).groupby(own["classifier"], sort=False).mean()
+    return {str(name): float(share) for name, share in right.items()}

@@ -269,6 +269,11 @@ class Study(Strict):
         return CRNN in self.classifiers
 
 
+def encode_stage(variant: str) -> str:
+    """The stage that makes a variant's clips."""
+    return "crop" if variant == SOURCE else f"encode-{variant}"
+
+
 def load_study(folder: Path) -> Study:
     """Read and validate `folder/study.yml`; StudyError names file, setting and remedy."""
     path = Path(folder) / "study.yml"

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import platform
 import signal
 import sys
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TypeVar
 
 import cv2
@@ -30,16 +32,28 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_all(function: Callable[[T], R], items: Sequence[T], jobs: int, what: str) -> list[R]:
+def description() -> dict[str, object]:
+    """What a reader has to know of this computer to make sense of its times."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
+    except (OSError, StopIteration):
+        cpu = platform.processor() or platform.machine()
+    return {"cores": cores(), "cpu": cpu, "system": platform.system()}
+
+
+def run_all(function: Callable[[T], R], items: Sequence[T], jobs: int, what: str,
+            load: Sequence[str] = ()) -> list[R]:
     """`[function(item) for item in items]` in `jobs` processes, in order, with progress.
 
     The first exception stops the work: no further item is started. Each worker process computes
     in one thread, because sums depend on how threads share them out; so the results do not
-    depend on the number of workers.
+    depend on the number of workers. `load` names modules that take long to import: one process
+    imports them, and the workers are its forks.
     """
     if not items:
         return []
-    with _pool(jobs, len(items)) as pool:
+    with _pool(jobs, len(items), load) as pool:
         return list(progress(pool.map(function, items), len(items), what))
 
 
@@ -74,8 +88,10 @@ def run_learning(function: Callable[[T, list], R], items: Sequence[T], jobs: int
 
 
 @contextmanager
-def _pool(jobs: int, items: int) -> Iterator[ProcessPoolExecutor]:
-    context = multiprocessing.get_context("spawn")
+def _pool(jobs: int, items: int, load: Sequence[str] = ()) -> Iterator[ProcessPoolExecutor]:
+    context = multiprocessing.get_context("forkserver" if load else "spawn")
+    if load:
+        context.set_forkserver_preload(list(load))
     with ProcessPoolExecutor(min(jobs, items), mp_context=context, initializer=_begin) as pool:
         try:
             yield pool

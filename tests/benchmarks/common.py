@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from leanclips.files import write_text
-from leanclips.training.machine import description
+from leanclips.workers import description
 
 
 def compared(clips: Path) -> list[Path]:

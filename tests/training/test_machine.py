@@ -8,9 +8,8 @@ import torch
 
 from leanclips.errors import StudyError
 from leanclips.study import Study
-from leanclips.training.machine import (Compute, compute, compute_repeatably, description,
-                                        keep_freed_memory, note_slow_precision)
-from leanclips.workers import cores
+from leanclips.training.machine import (Compute, compute, compute_repeatably, keep_freed_memory,
+                                        note_slow_precision)
 
 HAS = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
 
@@ -87,8 +86,3 @@ def test_a_gpu_would_compute_repeatably_and_in_fp32():
 def test_memory_can_be_kept_on_any_system():
     keep_freed_memory()
     assert torch.equal(torch.ones(2 ** 20).sum(), torch.tensor(2.0 ** 20))
-
-
-def test_a_description_tells_what_times_depend_on():
-    told = description()
-    assert told["cores"] == cores() and told["cpu"] and told["system"]

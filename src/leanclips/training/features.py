@@ -250,7 +250,7 @@ def make_features(layout: Layout, study: Study, clips: Sequence[Clip], variant: 
         note_slow_precision(where)
     what = f"features of {variant}"
     keys = features_by_gpu(work, what) if where.is_gpu else run_all(
-        clip_features, work, jobs, what)
+        clip_features, work, jobs, what, load=[__name__])
     table = pd.DataFrame({"clip": [clip.id for clip in chosen], "key": keys})
     if variant != SOURCE:
         made = (np.load(layout.feature(study.backbone.name, name)) for name in keys)

@@ -149,16 +149,6 @@ def command(layout: Layout, variant: str, seed: int) -> str:
             f"-p variant {variant} -p seed {seed}")
 
 
-def own_accuracies(folder: Path) -> dict[str, float]:
-    """Each classifier's share of test clips right, last epoch, on the run's own variant."""
-    variant = read_record(folder / "result.json", RunResult).variant
-    table = read_csv(folder / "predictions.csv.gz")
-    own = table[(table["part"] == "test") & (table["epoch"] == LAST)
-                & (table["input"] == IN_ORDER) & (table["tested_on"] == variant)]
-    right = (own["label"] == own["predicted"]).groupby(own["classifier"], sort=False).mean()
-    return {str(name): float(share) for name, share in right.items()}
-
-
 class _Work:
     """The data of one run, and the classifiers trained on it."""
 

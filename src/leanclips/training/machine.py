@@ -2,19 +2,16 @@
 
 import ctypes
 import os
-import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import torch
 
 from leanclips.errors import StudyError
 from leanclips.study import Study
-from leanclips.workers import cores
 
 # The names of glibc's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -107,13 +104,3 @@ def denormals_flushed() -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(False)
-
-
-def description() -> dict[str, object]:
-    """What a reader has to know of this computer to make sense of its times."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        cpu = next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        cpu = platform.processor() or platform.machine()
-    return {"cores": cores(), "cpu": cpu, "system": platform.system()}

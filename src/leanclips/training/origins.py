@@ -11,7 +11,7 @@ from leanclips.errors import StudyError
 from leanclips.layout import Layout
 from leanclips.records import (RUN_AGAIN, Origin, RunResult, StageRecord, check_origin, found,
                                read_record)
-from leanclips.study import ORIGINALS, SOURCE, Study
+from leanclips.study import ORIGINALS, Study, encode_stage
 from leanclips.training.features import features_origin, features_whole
 from leanclips.training.finetune import features_of_all, run_origin, run_whole
 from leanclips.training.pretrain import MODEL, pretrain_origin
@@ -58,11 +58,6 @@ def stages(layout: Layout, study: Study, clips: Sequence[Clip]) -> Iterator[Stag
     for variant in study.all_variants:
         for seed in study.finetuning.seeds:
             yield run_stage(*opened, variant, seed, features)
-
-
-def encode_stage(variant: str) -> str:
-    """The stage that makes a variant's clips."""
-    return "crop" if variant == SOURCE else f"encode-{variant}"
 
 
 def run_stage(layout: Layout, study: Study, clips: Sequence[Clip], variant: str, seed: int,
