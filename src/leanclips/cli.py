@@ -187,6 +187,14 @@ def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip 
              max_drift: Annotated[float | None, typer.Option(
                  min=0, max=2, help="Largest mean cosine distance of the features that is "
                                     "allowed.")] = None,
+             keyframes: Annotated[float, typer.Option(
+                 help="The longest time from a keyframe to the next, in seconds: the shorter, the "
+                      "faster a loader gets at any frame, and the more bytes.")] = 2.0,
+             preset: Annotated[str | None, typer.Option(
+                 help="The encoder's preset; with --codec. Default: medium (6 for av1).")] = None,
+             max_bytes_share: Annotated[float, typer.Option(
+                 help="A clip that would keep more than this share of its bytes stays as it "
+                      "is.")] = 0.95,
              jobs: Jobs = None) -> None:
     """Make any folder of clips as small as it gets at a quality target.
 
@@ -196,12 +204,14 @@ def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip 
 
     Example: leanclips optimize ~/videos ~/videos-small --target 93
     """
+    from leanclips.compression.ffmpeg import Encoding
     from leanclips.compression.quality import METRICS, Goal
     from leanclips.compression.tree import optimize_tree
 
     if target is None and metric in METRICS:
         target = METRICS[metric].target
-    goal, network = Goal(target or 0, metric, display_height, max_drift), None
+    goal = Goal(target or 0, metric, display_height, max_drift, max_bytes_share)
+    network = None
     if drift or max_drift is not None:
         try:
             from leanclips.training.features import feature_drift
@@ -209,7 +219,8 @@ def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip 
             raise StudyError(f"needs {error.name}", "--drift",
                              "pip install 'leanclips[study]'") from None
         network = feature_drift()
-    done = optimize_tree(source, destination, goal, _jobs(jobs), codec, network)
+    done = optimize_tree(source, destination, goal, _jobs(jobs),
+                         Encoding(codec, keyframes, preset), network)
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(done.reasons.items()))
     files, saved = f"{done.files} file{'s' * (done.files != 1)}", done.bytes_in - done.bytes_out
     print(f"{files} ({reasons}): {done.bytes_in / 1e6:.1f} MB to {done.bytes_out / 1e6:.1f} MB, "

@@ -38,7 +38,7 @@ REPORT = ("clip", "role", "label", "seconds", "frames", "width", "height", "fps"
           "bytes_out", "crf", "quality", "quality_mean", "chroma", "encodes", "reason", "detail",
           "sha256", "probes")
 TREE_REPORT = ("file", "delivered", "seconds", "frames", "width", "height", "fps", "bytes_in",
-               "bytes_out", "crf", "quality", "quality_mean", "chroma", "windows", "drift",
+               "bytes_out", "crf", "quality", "quality_mean", "chroma", "zones", "drift",
                "encodes", "reason", "detail", "sha256_in", "sha256")
 
 # What stays text even where it looks like a number: the clip 001 of the class 7.

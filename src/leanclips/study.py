@@ -86,11 +86,14 @@ class Backbone(Strict):
 
 
 class Optimized(Strict):
-    """Content-adaptive: each clip as small as it gets at `target`, the VMAF NEG of its worst
-    second.
+    """Content-adaptive: each clip as small as it gets at `target`, the score of its worst second
+    on the scale of `metric`. A keyframe comes at least every `keyframes` seconds.
     """
 
     target: float = Field(gt=0, le=99.9)
+    metric: Literal["vmaf", "ssim", "xpsnr"] = "vmaf"
+    codec: Literal["h264", "hevc", "av1"] = "h264"
+    keyframes: float = Field(2.0, gt=0)
 
 
 class Constant(Strict):

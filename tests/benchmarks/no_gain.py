@@ -17,10 +17,11 @@ import pandas as pd
 from common import show
 
 from leanclips.compression import optimize as module
-from leanclips.compression.ffmpeg import encode
-from leanclips.compression.tree import is_video
-from leanclips.compression.optimize import Outcome, Reason, optimize
+from leanclips.compression.ffmpeg import Encoding, encode
+from leanclips.compression.inspect import probe
+from leanclips.compression.optimize import Reason, optimize
 from leanclips.compression.quality import Goal
+from leanclips.compression.tree import is_video
 from leanclips.workers import cores, run_all
 
 HERE = Path(__file__).parent
@@ -34,25 +35,16 @@ def compare(clip: Path, kind: str | int) -> dict:
         source = clip
         if kind != AS_IT_IS:
             source = Path(folder) / "source.mp4"
-            encode(clip, source, "h264", (float(kind),))
+            encode(clip, source, Encoding("h264"), probe(clip).fps, (float(kind),))
         ours = optimize(source, Goal(), Path(folder) / "ours.mp4")
-        whole = to_the_end(source, Path(folder) / "whole.mp4")
-        most = (1 - module.LEAST_SAVING) * ours.bytes_in
+        whole = optimize(source, Goal(share=inf), Path(folder) / "whole.mp4")
+        most = Goal().share * ours.bytes_in
         gains = whole.reason in (Reason.OPTIMIZED, Reason.ABOVE) and whole.bytes_out <= most
         kept = ours.reason is Reason.NO_GAIN
         return {"source": kind if kind == AS_IT_IS else f"H.264, CRF {kind}",
                 "bytes": ours.bytes_in, "gains": gains, "kept": kept,
                 "encodes": len(ours.tries), "encodes_to_the_end": len(whole.tries),
                 "bytes_given_up": ours.bytes_out - whole.bytes_out if gains and kept else 0}
-
-
-def to_the_end(source: Path, destination: Path) -> Outcome:
-    """The outcome where any number of bytes is allowed."""
-    least, module.LEAST_SAVING = module.LEAST_SAVING, float("-inf")
-    try:
-        return optimize(source, Goal(), destination)
-    finally:
-        module.LEAST_SAVING = least
 
 
 def summed(kind: str, rows: pd.DataFrame) -> dict:

@@ -25,11 +25,11 @@ import pandas as pd
 from common import compared, show
 
 from leanclips.compression import ffmpeg
-from leanclips.compression.ffmpeg import CODECS, encode
+from leanclips.compression.ffmpeg import CODECS, Encoding, encode
 from leanclips.compression.inspect import inspect
 from leanclips.compression.optimize import optimize
-from leanclips.compression.quality import METRICS, Goal, measure, windows
-from leanclips.compression.search import next_crf_for_bytes
+from leanclips.compression.quality import METRICS, Goal, measure, timeline
+from leanclips.compression.search import USUAL_CRF, next_crf_for_bytes
 from leanclips.compression.tree import optimize_tree
 from leanclips.training.features import FeatureDrift
 from leanclips.workers import run_all
@@ -63,7 +63,8 @@ class Clip:
 
     def __init__(self, path: Path):
         content = inspect(path)
-        self.path, self.windows = path, windows(content.times, content.cuts)
+        self.path, self.fps = path, content.fps
+        self.times = timeline(content.times, content.cuts)
         self.seen: dict[float, Encoded] = {}
 
     def at(self, crf: float) -> Encoded:
@@ -71,8 +72,8 @@ class Clip:
         if crf not in self.seen:
             with tempfile.TemporaryDirectory() as folder:
                 made = Path(folder) / "made.mp4"
-                encode(self.path, made, "h264", (crf,))
-                quality = measure(made, self.path, self.windows, Goal())
+                encode(self.path, made, Encoding("h264"), self.fps, (crf,))
+                quality = measure(made, self.path, self.times, Goal())
                 self.seen[crf] = Encoded(made.stat().st_size, quality.worst)
         return self.seen[crf]
 
@@ -172,7 +173,7 @@ def uniform(clips: Sequence[Path], target: float) -> list[Chosen]:
     try:
         with tempfile.TemporaryDirectory() as folder:
             for path in clips:
-                made = optimize(path, Goal(target), Path(folder) / "made.mp4", "h264", done)
+                made = optimize(path, Goal(target), Path(folder) / "made.mp4", Encoding("h264"), done)
                 done += [made.solved] if made.solved else []
                 found.append(Chosen(made.crf or 0, made.bytes_out, made.quality.worst,
                                     len(made.tries)))
@@ -201,7 +202,7 @@ def compare(name: str, folder: Path, target: float, jobs: int) -> pd.DataFrame:
     """Every method on the clips of a folder that leanclips re-encodes."""
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "out"
-        optimize_tree(folder, out, Goal(target), jobs, "h264")
+        optimize_tree(folder, out, Goal(target), jobs, Encoding("h264"))
         report = pd.read_csv(out / "report.csv")
     # Only clips that leanclips re-encodes are compared: where it keeps the source, it has no CRF.
     report = report[report["crf"].notna()]
@@ -209,7 +210,7 @@ def compare(name: str, folder: Path, target: float, jobs: int) -> pd.DataFrame:
     ours = [Chosen(line.crf, line.bytes_out, line.quality, line.encodes)
             for line in report.itertuples()]
     rows = [row(name, "leanclips", ours, target)]
-    if report["windows"].max() > 1:
+    if report["zones"].max() > 1:
         rows.append(row(name, "leanclips, uniform", uniform(clips, target), target))
     found = run_all(partial(others, target=target), clips, jobs, name)
     rows += [row(name, method, [one[method] for one in found], target) for method in METHODS]
@@ -218,7 +219,7 @@ def compare(name: str, folder: Path, target: float, jobs: int) -> pd.DataFrame:
     rows.append(row(name, "one CRF, worst clip at the target", at_lowest, target, lowest))
     tried, total = [], rows[0]["bytes"]
     while not tried or abs(tried[-1][1] / total - 1) > 0.01 and len(tried) < 8:
-        crf = next_crf_for_bytes([(at, size) for at, size, _ in tried], total)
+        crf = next_crf_for_bytes([(at, size) for at, size, _ in tried], total, USUAL_CRF)
         same = run_all(partial(sizes_at, crf), clips, jobs, f"{name} at CRF {crf:g}")
         tried.append((crf, sum(one.bytes for one in same), same))
     rows.append(row(name, "one CRF, equal bytes", same, target, crf))
@@ -235,14 +236,15 @@ def speed(folder: Path, clips: int, target: float) -> pd.DataFrame:
         made = Path(scratch) / "made.mp4"
         for path in chosen_clips[:20]:
             start = time.perf_counter()
-            outcome = optimize(path, Goal(target), made, "h264")
+            outcome = optimize(path, Goal(target), made, Encoding("h264"))
             whole += time.perf_counter() - start
             content = inspect(path)
-            parts = windows(content.times, content.cuts)
+            times = timeline(content.times, content.cuts)
             start = time.perf_counter()
             for sample in outcome.tries:
-                encode(path, made, "h264", sample.crfs, [part.start for part in parts])
-                measure(made, path, parts, Goal(target))
+                encode(path, made, Encoding("h264"), content.fps, sample.crfs,
+                       [zone.start for zone in times.zones])
+                measure(made, path, times, Goal(target))
             alone += time.perf_counter() - start
         for path in chosen_clips:
             (Path(scratch) / "in").mkdir(exist_ok=True)
@@ -265,7 +267,7 @@ def targets(folder: Path, jobs: int) -> pd.DataFrame:
     with tempfile.TemporaryDirectory() as scratch:
         for target in TARGETS:
             out = Path(scratch) / str(target)
-            optimize_tree(folder, out, Goal(target), jobs, "h264", FeatureDrift())
+            optimize_tree(folder, out, Goal(target), jobs, Encoding("h264"), FeatureDrift())
             report = pd.read_csv(out / "report.csv")
             done = report[report["drift"].notna()]
             rows.append({"target": target, "clips": len(done),
@@ -280,13 +282,13 @@ def targets(folder: Path, jobs: int) -> pd.DataFrame:
 def seen_at(path: Path, target: float) -> dict[str, float]:
     """The same encode, scored as displayed at several heights; empty where the original is kept."""
     content = inspect(path)
-    parts = windows(content.times, content.cuts)
+    times = timeline(content.times, content.cuts)
     with tempfile.TemporaryDirectory() as folder:
-        made = optimize(path, Goal(target), Path(folder) / "made.mp4", "h264")
+        made = optimize(path, Goal(target), Path(folder) / "made.mp4", Encoding("h264"))
         if not made.crfs:
             return {}
         return {"own": made.quality.worst} | {
-            f"at_{height}": measure(made.path, path, parts, Goal(target, height=height)).worst
+            f"at_{height}": measure(made.path, path, times, Goal(target, height=height)).worst
             for height in HEIGHTS}
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from leanclips.compression.contract import broken, unsupported
-from leanclips.compression.ffmpeg import encode
+from leanclips.compression.ffmpeg import Encoding, encode
 from leanclips.compression.inspect import inspect
 
 FULL = ["-map", "0", "-map", "1", "-c:v", "libx264", "-crf", 20, "-pix_fmt", "yuv420p", "-c:a",
@@ -79,7 +79,7 @@ def test_chapters_come_along_and_a_lost_one_is_named(told, suffix, ffmpeg):
     was = inspect(clip)
     assert unsupported(was, "h264") is None
     assert [title for _, title in was.chapters] == ["One", "Zwei ü"]
-    encode(clip, told / f"made{suffix}", "h264", (30,))
+    encode(clip, told / f"made{suffix}", Encoding("h264"), 25, (30,))
     assert broken(was, inspect(told / f"made{suffix}"), "h264") == []
     ffmpeg("-i", clip, "-map", "0:v", "-map", "0:a", "-c", "copy", "-map_chapters", -1,
            told / f"none{suffix}")

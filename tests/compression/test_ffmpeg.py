@@ -12,7 +12,7 @@ import pytest
 from av.video.frame import PictureType
 
 from leanclips.compression.ffmpeg import (CODECS, KEYFRAME_INTERVAL, OPENH264, X264_FALLBACK,
-                                          crop_encoder, encode, ffmpeg_version, filters_of, has,
+                                          Encoding, crop_encoder, encode, ffmpeg_version, filters_of, has,
                                           require, write_crop, write_frames)
 from leanclips.compression.inspect import inspect, probe
 from leanclips.errors import ClipError, StudyError
@@ -62,10 +62,10 @@ def test_an_encode_asks_for_its_own_encoder_alone(tmp_path, make_clip, ffmpeg_wi
     clip = make_clip(tmp_path / "clip.mp4", frames=5)
     others = [other.encoder for name, other in CODECS.items() if name != codec]
     ffmpeg_without(*others, "libopenh264", "libvmaf")
-    encode(clip, tmp_path / "made.mp4", codec, (30,))
+    encode(clip, tmp_path / "made.mp4", Encoding(codec), 25, (30,))
     ffmpeg_without(CODECS[codec].encoder)
     with pytest.raises(StudyError, match=f"this FFmpeg has no {CODECS[codec].encoder}"):
-        encode(clip, tmp_path / "made.mp4", codec, (30,))
+        encode(clip, tmp_path / "made.mp4", Encoding(codec), 25, (30,))
 
 
 # The encoders of the source crops.
@@ -161,7 +161,7 @@ def test_frames_that_end_early_leave_nothing(tmp_path):
     ("h264", ".mp4"), ("mpeg4", ".avi"), ("vfr", ".mp4"), ("audio", ".mp4"), ("rotated", ".mp4")])
 def test_x264_keeps_what_is_shown(tmp_path, make_clip, kind, suffix):
     source = make_clip(tmp_path / f"a clip{suffix}", kind, frames=20)
-    encode(source, tmp_path / "made.mp4", "h264", (30,))
+    encode(source, tmp_path / "made.mp4", Encoding("h264"), 25, (30,))
     was, made = inspect(source), inspect(tmp_path / "made.mp4")
     assert (made.frames, made.width, made.height) == (was.frames, was.width, was.height)
     assert made.times == pytest.approx(was.times, abs=1e-3)
@@ -171,7 +171,7 @@ def test_x264_keeps_what_is_shown(tmp_path, make_clip, kind, suffix):
 def test_x264_gives_the_same_bytes_each_time_and_fewer_at_a_higher_crf(tmp_path, make_clip):
     source = make_clip(tmp_path / "clip.mp4", frames=20)
     for name, crf in (("a", 27.3), ("b", 27.3), ("c", 35)):
-        encode(source, tmp_path / f"{name}.mp4", "h264", (crf,))
+        encode(source, tmp_path / f"{name}.mp4", Encoding("h264"), 25, (crf,))
     assert file_sha256(tmp_path / "a.mp4") == file_sha256(tmp_path / "b.mp4")
     assert (tmp_path / "c.mp4").stat().st_size < (tmp_path / "a.mp4").stat().st_size
 
@@ -183,7 +183,7 @@ def test_a_clip_that_cannot_be_read_is_named_with_a_remedy(tmp_path, make_clip, 
     source = make_clip(tmp_path / f"{kind}.avi", kind)
     source.write_bytes(source.read_bytes()[:200])
     with pytest.raises(StudyError, match=f"{kind}.avi: FFmpeg failed .* replace it or take it out"):
-        encode(source, tmp_path / "made.mp4", "h264", (30,))
+        encode(source, tmp_path / "made.mp4", Encoding("h264"), 25, (30,))
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def failing(tmp_path, stand_in):
     def error(script):
         stand_in(f'case "$*" in *-encoders) exec "$FFMPEG" "$@" ;; esac\n{script}')
         with pytest.raises(StudyError) as raised:
-            encode(tmp_path / "clip.mp4", tmp_path / "made.mp4", "h264", (30,))
+            encode(tmp_path / "clip.mp4", tmp_path / "made.mp4", Encoding("h264"), 25, (30,))
         return raised.value
 
     return error
@@ -230,7 +230,7 @@ def test_an_ffmpeg_that_was_stopped_does_not_blame_the_clip(failing, end, blames
 def test_what_an_encoder_tells_of_itself_is_no_reason(tmp_path, make_clip):
     clip = make_clip(tmp_path / "clip.mp4")
     with pytest.raises(StudyError) as raised:
-        encode(clip, tmp_path / "made.mov", "av1", (30,))
+        encode(clip, tmp_path / "made.mov", Encoding("av1"), 25, (30,))
     assert "Svt" not in str(raised.value) and "av1" in str(raised.value)
 
 
@@ -239,7 +239,7 @@ def test_sigint_does_not_reach_an_encode(tmp_path, make_clip, stand_in):
     clip, made = make_clip(tmp_path / "clip.mp4", frames=25), tmp_path / "made.mp4"
     stand_in('case "$*" in *-encoders) exec "$FFMPEG" "$@" ;; *) exec "$FFMPEG" -re "$@" ;; esac')
     require("libx264")
-    encoding = threading.Thread(target=encode, args=(clip, made, "h264", (30,)))
+    encoding = threading.Thread(target=encode, args=(clip, made, Encoding("h264"), 25, (30,)))
     encoding.start()
     while encoding.is_alive():
         for child in psutil.Process().children():

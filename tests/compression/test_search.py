@@ -186,11 +186,11 @@ def test_a_coarse_scale_ends_at_its_best_step(headroom, guess):
     assert headroom(54) >= 0 or chosen.worst <= TOLERANCE or headroom(chosen.crfs[0] + 1) < 0
 
 
-# Several windows in one encode.
+# Several zones in one encode.
 
 @st.composite
-def windows(draw):
-    """Curves of 2 to 12 windows: targets within 6 CRF of one another, like slopes."""
+def zones(draw):
+    """Curves of 2 to 12 zones: targets within 6 CRF of one another, like slopes."""
     count, middle = draw(st.integers(2, 12)), draw(st.floats(16, 34))
     targets = [middle + draw(st.floats(-3, 3)) for _ in range(count)]
     slopes = [draw(st.floats(0.8, 1.8)) for _ in range(count)]
@@ -198,7 +198,7 @@ def windows(draw):
 
 
 def zoned(targets, slopes, leak=0.0, guess=25.0, chance=None):
-    """The trials of a search over windows, each with a share of the bytes; the neighbours'
+    """The trials of a search over zones, each with a share of the bytes; the neighbours'
     CRFs leak into a window's quality, and `chance()` is added to it.
     """
     count = len(targets)
@@ -215,7 +215,7 @@ def zoned(targets, slopes, leak=0.0, guess=25.0, chance=None):
     return search(encode, count, Guess(guess, TOLERANCE), NEVER)
 
 
-@given(windows(), st.floats(18, 32))
+@given(zones(), st.floats(18, 32))
 def test_zones_hold_the_target_in_every_window_with_fewer_bytes_than_one_crf(drawn, guess):
     targets, slopes = drawn
     trials = zoned(targets, slopes, guess=guess)
@@ -227,15 +227,15 @@ def test_zones_hold_the_target_in_every_window_with_fewer_bytes_than_one_crf(dra
         assert chosen.bytes < uniform
 
 
-@given(windows(), st.floats(18, 32), st.floats(0, 0.2))
-def test_zones_end_in_six_encodes_though_windows_touch_each_other(drawn, guess, leak):
+@given(zones(), st.floats(18, 32), st.floats(0, 0.2))
+def test_zones_end_in_six_encodes_though_they_touch_each_other(drawn, guess, leak):
     targets, slopes = drawn
     trials = zoned(targets, slopes, leak, guess)
     assert len(trials) <= MOST_TRIALS
     assert best(trials) is not None and best(trials).worst >= 0
 
 
-def test_windows_that_miss_by_chance_do_not_use_up_the_encodes():
+def test_zones_that_miss_by_chance_do_not_use_up_the_encodes():
     random, shares = Random(1), []
     for _ in range(100):
         targets = [random.uniform(22, 28) for _ in range(8)]
@@ -249,7 +249,7 @@ def test_a_window_that_needs_next_to_nothing_stays_near_the_others():
     assert max(best(trials).crfs) <= 24 + SPREAD + 1
 
 
-def test_windows_that_are_alike_keep_one_crf():
+def test_zones_that_are_alike_keep_one_crf():
     assert all(len(set(trial.crfs)) == 1 for trial in zoned([22] * 5, [1.2] * 5))
 
 
@@ -266,7 +266,7 @@ def test_the_bytes_of_a_set_are_met_within_a_percent_in_few_sets(start, steep, f
 
     wanted, tried = total(wanted_crf), []
     while not tried or abs(tried[-1][1] / wanted - 1) > 0.01:
-        crf = next_crf_for_bytes(tried, wanted)
+        crf = next_crf_for_bytes(tried, wanted, USUAL_CRF)
         assert LOWEST <= crf <= HIGHEST
         tried.append((crf, total(crf)))
         assert len(tried) <= 6
@@ -276,7 +276,7 @@ def test_the_bytes_of_a_set_are_met_within_a_percent_in_few_sets(start, steep, f
 def test_a_set_that_cannot_be_met_stays_on_the_scale():
     tried = []
     for _ in range(6):
-        crf = next_crf_for_bytes(tried, 10**9)
+        crf = next_crf_for_bytes(tried, 10**9, USUAL_CRF)
         assert LOWEST <= crf <= HIGHEST
         tried.append((crf, 1000))
 

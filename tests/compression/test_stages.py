@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from leanclips.clips import Role, load_clips, of_role, write_table
-from leanclips.compression.ffmpeg import OPENH264, X264_FALLBACK
+from leanclips.compression.ffmpeg import OPENH264, X264_FALLBACK, Encoding
 from leanclips.compression.inspect import probe
 from leanclips.compression.stages import find_constant_crf, make_variant, paired
 from leanclips.errors import StudyError
@@ -132,7 +132,7 @@ def test_a_control_that_cannot_be_met_is_told(opened):
     report.to_csv(layout.report("optimized"), index=False)
     layout.control("constant").unlink()
     with pytest.raises(StudyError, match="no constant CRF takes the bytes of 'optimized'"):
-        find_constant_crf(layout, of_role(clips, Role.TARGET)[:2], "constant", "optimized", 1)
+        find_constant_crf(layout, of_role(clips, Role.TARGET)[:2], "constant", "optimized", Encoding("h264"), 1)
 
 
 def test_a_stopped_search_for_the_control_goes_on_where_it_was(opened):
@@ -141,7 +141,7 @@ def test_a_stopped_search_for_the_control_goes_on_where_it_was(opened):
     control = layout.control("constant")
     whole = json.loads(control.read_text())
     control.write_text(json.dumps(whole | {"sets": whole["sets"][:-1]}))
-    crf = find_constant_crf(layout, chosen, "constant", "optimized", 1)
+    crf = find_constant_crf(layout, chosen, "constant", "optimized", Encoding("h264"), 1)
     assert crf == whole["sets"][-1][0] and json.loads(control.read_text()) == whole
 
 
@@ -243,4 +243,4 @@ def test_the_control_without_x264_is_one_sentence(opened, ffmpeg_without):
     layout.control("constant").unlink()
     ffmpeg_without("libx264")
     with pytest.raises(StudyError, match="this FFmpeg has no libx264"):
-        find_constant_crf(layout, of_role(clips, Role.TARGET)[:2], "constant", "optimized", 1)
+        find_constant_crf(layout, of_role(clips, Role.TARGET)[:2], "constant", "optimized", Encoding("h264"), 1)

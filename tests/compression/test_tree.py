@@ -16,6 +16,7 @@ from leanclips import cli
 from leanclips.compression import batch
 from leanclips.compression import tree as module
 from leanclips.compression.contract import broken
+from leanclips.compression.ffmpeg import Encoding
 from leanclips.compression.inspect import inspect
 from leanclips.compression.optimize import optimize
 from leanclips.compression.quality import Goal
@@ -144,7 +145,7 @@ def test_files_of_like_names_are_all_delivered(tmp_path, make_clip):
     for seed, name in enumerate(names):
         make_clip(tmp_path / "in" / name, "mpeg4" if name.endswith("avi") else "h264", frames=24,
                   size=(128, 96), seed=seed)
-    optimize_tree(tmp_path / "in", tmp_path / "out", GOAL, 1, "hevc")
+    optimize_tree(tmp_path / "in", tmp_path / "out", GOAL, 1, Encoding("hevc"))
     table = report(tmp_path / "out")
     assert table["delivered"].nunique() == len(table) == len(names)
     for _, row in table.iterrows():
@@ -183,8 +184,8 @@ def test_the_json_report_has_every_window_and_every_encode(torture, optimized):
     files = {row["file"]: row for row in found["files"]}
     assert set(files) == set(contents(torture))
     clip = files["open-gop.mp4"]
-    assert [window["first_frame"] for window in clip["windows"]] == [0, 25]
-    assert min(window["quality"] for window in clip["windows"]) >= 80
+    assert [zone["first_frame"] for zone in clip["zones"]] == [0, 25]
+    assert min(zone["quality"] for zone in clip["zones"]) >= 80
     assert clip["encodes"] and all(len(sample["crfs"]) == 2 for sample in clip["encodes"])
 
 
@@ -550,7 +551,7 @@ def test_a_clip_that_leanclips_itself_fails_on_ends_no_folder(tmp_path, make_cli
     monkeypatch.setattr(batch, "optimize", fails)
     outcomes = [batch.make(batch.ClipJob(
         clip, tmp_path / "out" / clip.name, tmp_path / f"{clip.stem}.json",
-        ("optimize", Goal(60), None), lenient=True)).outcome for clip in made]
+        ("optimize", Goal(60), Encoding()), lenient=True)).outcome for clip in made]
     assert outcomes[0].reason == "unreadable" and outcomes[1].tries
     assert outcomes[0].detail == "leanclips fails on it (IndexError: list index out of range)"
     assert outcomes[0].path.read_bytes() == made[0].read_bytes()

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from leanclips.clips import Roi
 from leanclips.compression.crop import crop
-from leanclips.compression.ffmpeg import ffmpeg_version, filters_of, require
+from leanclips.compression.ffmpeg import Encoding, ffmpeg_version, filters_of, require
 from leanclips.compression.inspect import Probe, probe
 from leanclips.compression.optimize import (Drift, Outcome, Reason, constant, external, keep,
                                             optimize, require_for)
@@ -25,15 +25,15 @@ from leanclips.errors import ClipError, StudyError
 from leanclips.files import file_sha256, key, remove_asides, write_text
 from leanclips.workers import run_learning
 
-RECIPE = 4  # raise it when a change in this package makes other bytes from the same inputs
+RECIPE = 5  # raise it when a change in this package makes other bytes from the same inputs
 
 
 @dataclass(frozen=True)
 class ClipJob:
     """One clip to make: the parent's bytes, `how` and `drift` determine the result.
 
-    `how` is ("crop", roi, frames, encoder), ("constant", crf), ("external", file), ("copy",
-    reason) or ("optimize", goal, codec).
+    `how` is ("crop", roi, frames, encoder), ("constant", crf, encoding), ("external", file),
+    ("copy", reason) or ("optimize", goal, encoding).
     """
 
     parent: Path
@@ -67,7 +67,7 @@ class Made:
                     "width": facts.width, "height": facts.height, "fps": round(facts.fps, 4)}
         if scored:
             row |= {"quality": quality.worst, "quality_mean": quality.mean,
-                    "chroma": quality.chroma, "windows": len(quality.windows)}
+                    "chroma": quality.chroma, "zones": len(quality.zones)}
         return row
 
 
@@ -78,8 +78,10 @@ def make_all(clip_jobs: Sequence[ClipJob], jobs: int, what: str) -> list[Made]:
     for kind, *settings in {job.how[0]: job.how for job in clip_jobs}.values():
         if kind == "external":
             require(*filters_of(Goal().metric))
-        elif kind in ("optimize", "constant"):
-            require_for(*(settings if kind == "optimize" else (Goal(), "h264")))
+        elif kind == "optimize":
+            require_for(*settings)
+        elif kind == "constant":
+            require_for(Goal(), settings[1])
     remove_asides(path.parent for job in clip_jobs for path in (job.destination, job.record))
     saved = [0, 0]
 
@@ -132,7 +134,7 @@ def _told(part: object) -> object:
         return file_sha256(part)
     if isinstance(part, Goal) and part.metric == "ssim" and filters_of("ssim") != ("libvmaf",):
         return asdict(part) | {"filters": filters_of("ssim")}
-    return asdict(part) if isinstance(part, Goal | Roi) else part
+    return asdict(part) if isinstance(part, Goal | Encoding | Roi) else part
 
 
 def _outcome(job: ClipJob, known: Sequence[Solved]) -> Outcome:
@@ -145,13 +147,14 @@ def _outcome(job: ClipJob, known: Sequence[Solved]) -> Outcome:
                            job.destination.stat().st_size, Quality(100.0, 100.0), Reason.CROP,
                            detail=encoder)
         if kind == "constant":
-            return constant(job.parent, *settings, job.destination)
+            crf, encoding = settings
+            return constant(job.parent, crf, job.destination, encoding)
         if kind == "external":
             return external(job.parent, *settings, job.destination)
         if kind == "copy":
             return keep(job.parent, job.destination, *settings)
-        goal, codec = settings
-        return optimize(job.parent, goal, job.destination, codec, known, job.drift)
+        goal, encoding = settings
+        return optimize(job.parent, goal, job.destination, encoding, known, job.drift)
     except ClipError as error:
         if not job.lenient:
             raise

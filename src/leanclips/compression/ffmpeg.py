@@ -145,7 +145,9 @@ class Codec:
     slope: float  # what a CRF costs in headroom (see quality.Metric)
     halving: float  # how many CRF halve the bytes
     pixels: frozenset[str]  # FFmpeg's names of the pixel formats that the encoder keeps
-    zones: bool  # whether each window can have its own CRF
+    zones: bool  # whether each zone can have its own CRF
+    presets: tuple[str, ...]  # from the fastest
+    preset: str  # the default
 
     def at(self, crf: float) -> float:
         """The nearest CRF on the scale."""
@@ -154,22 +156,41 @@ class Codec:
 
 
 # `first`, `slope` and `halving` are measured on J-HMDB clips at VMAF NEG 93.
+_X26 = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower",
+        "veryslow")
 _PLANAR = frozenset(f"yuv{full}{layout}p" for layout in (420, 422, 444) for full in ("", "j"))
 CODECS = {
-    "h264": Codec("libx264", 1, 51, 0.1, 20, -1.0, 5.5, _PLANAR, True),
-    "hevc": Codec("libx265", 1, 51, 0.1, 19, -0.9, 5.8, _PLANAR - {"yuvj422p", "yuvj444p"}, True),
-    "av1": Codec("libsvtav1", 1, 63, 1, 27, -0.4, 11.5, frozenset({"yuv420p"}), False),
+    "h264": Codec("libx264", 1, 51, 0.1, 20, -1.0, 5.5, _PLANAR, True, _X26, "medium"),
+    "hevc": Codec("libx265", 1, 51, 0.1, 19, -0.9, 5.8, _PLANAR - {"yuvj422p", "yuvj444p"}, True,
+                  _X26, "medium"),
+    "av1": Codec("libsvtav1", 1, 63, 1, 27, -0.4, 11.5, frozenset({"yuv420p"}), False,
+                 tuple(str(n) for n in range(13, -1, -1)), "6"),
 }
 
 
-def encode(source: Path, destination: Path, codec: str, crfs: Sequence[float],
-           starts: Sequence[int] = (0,)) -> None:
-    """Re-encode the first video track of `source`; audio and subtitles are copied.
+@dataclass(frozen=True)
+class Encoding:
+    """How a clip is encoded, beside its CRF."""
 
-    `crfs` holds the CRF of each window of frames, which begin at `starts` (one: the whole clip).
+    codec: str | None = None  # a name of CODECS; None: the clip's own of these, or H.264
+    keyframes: float = 2.0  # the longest time from a keyframe to the next, in seconds
+    preset: str | None = None  # the encoder's; None: Codec.preset
+
+    def gop(self, fps: float) -> int:
+        """The most frames from a keyframe to the next."""
+        return max(round(self.keyframes * fps), 1)
+
+
+def encode(source: Path, destination: Path, encoding: Encoding, fps: float,
+           crfs: Sequence[float], starts: Sequence[int] = (0,)) -> None:
+    """Re-encode the first video track of `source`, of `fps` frames a second; audio and subtitles
+    are copied.
+
+    `crfs` holds the CRF of each zone of frames, which begin at `starts` (one: the whole clip).
     Frame count, timestamps, size, rotation, colour tags and pixel format stay.
     """
-    require(CODECS[codec].encoder)
+    codec, settings = encoding.codec, CODECS[encoding.codec]
+    require(settings.encoder)
     crf = min(crfs)
     # Neighbours of one CRF are one zone. Its bit rate factor 2^(-d/6) moves its quantizers by d:
     # the same ones as encoding it at CRF + d (x264's and x265's ratecontrol; frame types stay).
@@ -178,15 +199,16 @@ def encode(source: Path, destination: Path, codec: str, crfs: Sequence[float],
     zones = "/".join(f"{starts[n]},{end},b={2 ** ((crf - crfs[n]) / 6):.4f}"
                      for n, end in zip(firsts, ends, strict=True))
     zoned = [f"zones={zones}"] if len(firsts) > 1 else []
-    options = ["-c:v", CODECS[codec].encoder, "-crf", f"{crf:g}"]
+    options = ["-c:v", settings.encoder, "-crf", f"{crf:g}", "-g", encoding.gop(fps),
+               "-preset", encoding.preset or settings.preset]
     # One thread: the bytes depend on the number of threads.
     if codec == "av1":
-        options += ["-preset", 6, "-svtav1-params", "lp=1"]
+        options += ["-svtav1-params", "lp=1"]
     elif codec == "hevc":
-        options += ["-preset", "medium", "-tag:v", "hvc1", "-x265-params",
+        options += ["-tag:v", "hvc1", "-x265-params",
                     ":".join(["log-level=none:pools=none:frame-threads=1", *zoned])]
     else:
-        options += ["-preset", "medium", "-threads", 1, *(zoned and ["-x264-params", *zoned])]
+        options += ["-threads", 1, *(zoned and ["-x264-params", *zoned])]
     run(["-noautorotate", "-i", source.resolve(), "-map", "0:v:0", "-map", "0:a?", "-map", "0:s?",
          "-c", "copy", *options, "-fps_mode", "passthrough", "-enc_time_base:v", "demux",
          *BITEXACT, "-movflags", "+faststart", destination.resolve()], source)

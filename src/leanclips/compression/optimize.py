@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import log
 from pathlib import Path
@@ -12,16 +12,15 @@ from typing import Protocol
 
 from leanclips.compression.contract import (broken, delivered, suffix_for, suffixes,
                                             unsupported)
-from leanclips.compression.ffmpeg import CODECS, encode, filters_of, has, require
+from leanclips.compression.ffmpeg import CODECS, Encoding, encode, filters_of, has, require
 from leanclips.compression.inspect import Inspection, inspect
 from leanclips.compression.quality import (CHROMA_DB_PER_CRF, METRICS, Goal, Quality,
-                                           measure, windows)
+                                           measure, timeline)
 from leanclips.compression.search import (HIGHEST, MOST_TRIALS, Solved, Trial, best, guess, search,
                                           solved)
 from leanclips.errors import ClipError, StudyError
 from leanclips.files import folder_aside, written_aside
 
-LEAST_SAVING = 0.05
 SCORED_FROM = 17  # pixels of width and height: libvmaf crashes on smaller pictures
 # log(drift) of J-HMDB crops rises by about this much per CRF (0.034 at 23, 0.301 at 43).
 DRIFT_PER_CRF = 0.11
@@ -54,7 +53,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True)
 class Sample:
-    """One encode of a search: the CRF of each window, its bytes, its worst window's score."""
+    """One encode of a search: the CRF of each zone, its bytes, its worst second's score."""
 
     crfs: tuple[float, ...]
     bytes: int
@@ -73,8 +72,8 @@ class Outcome:
     bytes_out: int
     quality: Quality  # of the delivered file against the source, perfect for kept originals
     reason: Reason
-    crfs: tuple[float, ...] = ()  # of each window (one: the whole clip)
-    starts: tuple[int, ...] = (0,)  # the first frame of each window
+    crfs: tuple[float, ...] = ()  # of each zone (one: the whole clip)
+    starts: tuple[int, ...] = (0,)  # the first frame of each zone
     tries: tuple[Sample, ...] = ()  # every encode of the search
     detail: str = ""  # adds to the reason, in words
     drift: float | None = None  # the cosine distance of its features
@@ -82,33 +81,33 @@ class Outcome:
 
     @property
     def crf(self) -> float | None:
-        """The mean CRF of its windows; None for a file that was not encoded."""
+        """The mean CRF of its zones; None for a file that was not encoded."""
         return round(fmean(self.crfs), 2) if self.crfs else None
 
 
-def optimize(source: Path, goal: Goal, destination: Path, codec: str | None = None,
+def optimize(source: Path, goal: Goal, destination: Path, encoding: Encoding = Encoding(),
              done: Sequence[Solved] = (), drift: Drift | None = None) -> Outcome:
     """Deliver `source` as small as a few encodes get it while every second holds `goal`.
 
-    `codec` is a name of CODECS; by default the source's own, or H.264 if that is none of them.
     From the finished clips in `done` of the same codec, the search learns where to begin.
     `goal.drift` limits what `drift` measures, and needs it.
 
     The file is delivered in the container of the source, or as MP4 (Matroska if MP4 cannot hold
-    its audio). The original bytes are delivered if re-encoding saves less than 5 %, cannot hold the
-    goal, or would lose something: `reason` says which. ClipError for a clip that cannot be decoded
+    its audio). The original bytes are delivered if re-encoding leaves more than `goal.share` of
+    them, cannot hold the goal, or would lose something: `reason` says which. ClipError for a clip that cannot be decoded
     whole, StudyError for a goal, codec or destination that cannot be.
     """
     source, destination = Path(source), Path(destination)
-    require_for(goal, codec)
+    require_for(goal, encoding)
     if source.resolve() in {delivered(source, destination, suffix).resolve()
-                            for suffix in (source.suffix, *suffixes(source, codec))}:
+                            for suffix in (source.suffix, *suffixes(source, encoding.codec))}:
         raise StudyError("would be delivered in place of its source", source,
                          "name another destination")
     was = inspect(source)
-    parts, perfect = windows(was.times, was.cuts), METRICS[goal.metric].highest
-    codec = codec or (was.codec if was.codec in CODECS else "h264")
-    kind, most = CODECS[codec], (1 - LEAST_SAVING) * source.stat().st_size
+    times, perfect = timeline(was.times, was.cuts), METRICS[goal.metric].highest
+    codec = encoding.codec or (was.codec if was.codec in CODECS else "h264")
+    encoding = replace(encoding, codec=codec)
+    kind, most = CODECS[codec], goal.share * source.stat().st_size
     why = unsupported(was, codec)
     if min(was.width, was.height) < SCORED_FROM and goal.height is None and filters_of(
             goal.metric) == ("libvmaf",):
@@ -116,14 +115,14 @@ def optimize(source: Path, goal: Goal, destination: Path, codec: str | None = No
     if why or not has(kind.encoder):
         return keep(source, destination, Reason.UNSUPPORTED,
                     why or f"this FFmpeg has no {kind.encoder}", perfect)
-    starts = tuple(part.start for part in parts)
+    starts = tuple(zone.start for zone in times.zones)
     made: dict[Trial, tuple[Path, Quality, float | None]] = {}  # the drift where it is limited
     with folder_aside(destination.parent) as folder:
 
         def attempt(crfs: tuple[float, ...]) -> Trial:
             path = folder / f"try-{len(made)}{suffix_for(source, was, codec)}"
-            encode(source, path, codec, crfs, starts)
-            quality, moved = measure(path, source, parts, goal), None
+            encode(source, path, encoding, was.fps, crfs, starts)
+            quality, moved = measure(path, source, times, goal), None
             headroom = quality.headroom if len(crfs) > 1 else (min(quality.headroom),)
             if goal.drift is not None:
                 moved = drift(source, path)
@@ -136,7 +135,7 @@ def optimize(source: Path, goal: Goal, destination: Path, codec: str | None = No
             return trial
 
         try:
-            tries = search(attempt, len(parts) if kind.zones else 1,
+            tries = search(attempt, len(starts) if kind.zones else 1,
                            guess(was.looks, [clip for clip in done if clip.codec == codec], kind,
                                  goal.tolerance), most)
         except ClipError as error:  # the clip decodes, so the encoder or the container fails
@@ -180,7 +179,7 @@ def _why_above(quality: Quality, drift: float | None, goal: Goal,
 
 
 def why_kept(trials: Sequence[Trial], lowest: float, most: float) -> tuple[Reason, str]:
-    """Why an original was kept: no encode holds the target in `most` bytes. Only a window that
+    """Why an original was kept: no encode holds the target in `most` bytes. Only a zone that
     misses at the lowest CRF proves that the target cannot be reached.
     """
     if any(trial.bytes > most for trial in trials):
@@ -192,17 +191,28 @@ def why_kept(trials: Sequence[Trial], lowest: float, most: float) -> tuple[Reaso
                             if len(trials) == MOST_TRIALS else "")
 
 
-def require_for(goal: Goal, codec: str | None) -> None:
-    """StudyError for a metric, target or codec that there is not, and where FFmpeg lacks what
-    `optimize` needs: x264, unless there is a `codec`.
+def require_for(goal: Goal, encoding: Encoding) -> None:
+    """StudyError for a goal or an encoding that there is not, and where FFmpeg lacks what
+    `optimize` needs: x264, unless there is a codec.
     """
-    metric = METRICS.get(goal.metric)
+    metric, codec = METRICS.get(goal.metric), encoding.codec
     if metric is None or codec not in (None, *CODECS):
         raise StudyError(f"there is no '{codec if metric else goal.metric}'", "optimize",
                          f"use a metric of {', '.join(METRICS)}; a codec of {', '.join(CODECS)}")
     if not 0 < goal.target <= metric.largest:
         raise StudyError(f"the target {goal.target:g} is not on the scale of {goal.metric}",
                          "optimize", f"use a value above 0, at most {metric.largest:g}")
+    if goal.share <= 0:
+        raise StudyError(f"a share of {goal.share:g} of the bytes cannot be", "optimize",
+                         "use a value above 0")
+    if encoding.keyframes <= 0:
+        raise StudyError(f"keyframes cannot be {encoding.keyframes:g} s apart", "optimize",
+                         "use a time above 0, in seconds")
+    if encoding.preset and (codec is None or encoding.preset not in CODECS[codec].presets):
+        raise StudyError(f"there is no preset '{encoding.preset}' of the codec "
+                         f"{codec or 'of each clip'}", "optimize",
+                         f"use {', '.join(CODECS[codec].presets)}" if codec else
+                         "name the codec as well")
     require(CODECS[codec or "h264"].encoder, *filters_of(goal.metric))
 
 
@@ -214,13 +224,14 @@ def problems(was: Inspection, made: Path, codec: str) -> list[str]:
         return [error.what]
 
 
-def constant(source: Path, crf: float, destination: Path) -> Outcome:
-    """Deliver `source` by x264 at this CRF: the control. StudyError if it would lose something."""
+def constant(source: Path, crf: float, destination: Path,
+             encoding: Encoding = Encoding("h264")) -> Outcome:
+    """Deliver `source` at this CRF: the control. StudyError if it would lose something."""
     was = inspect(source)
     with written_aside(destination) as candidate:
-        encode(source, candidate, "h264", (crf,))
-        quality = measure(candidate, source, windows(was.times, was.cuts), Goal())
-        if found := problems(was, candidate, "h264"):
+        encode(source, candidate, encoding, was.fps, (crf,))
+        quality = measure(candidate, source, timeline(was.times, was.cuts), Goal())
+        if found := problems(was, candidate, encoding.codec):
             raise StudyError(f"the re-encoded file breaks the contract ({'; '.join(found)})",
                              source, "please report this clip; it was not replaced")
     size = destination.stat().st_size
@@ -237,7 +248,7 @@ def external(source: Path, made: Path, destination: Path) -> Outcome:
     path = destination.with_suffix(made.suffix)
     with written_aside(path) as aside:
         shutil.copyfile(made, aside)
-        quality = measure(aside, source, windows(was.times, was.cuts), Goal())
+        quality = measure(aside, source, timeline(was.times, was.cuts), Goal())
     return Outcome(path, source.stat().st_size, path.stat().st_size, quality, Reason.EXTERNAL)
 
 

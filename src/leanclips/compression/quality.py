@@ -7,12 +7,13 @@ from math import log
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from leanclips.compression.ffmpeg import PERFECT_DB, compare
 from leanclips.errors import ClipError
 
 WINDOW_SECONDS, WINDOW_FRAMES = 1.0, 8  # the least
-MOST_WINDOWS = 2000  # their zones have to fit on a command line
+MOST_ZONES = 2000  # they have to fit on a command line
 PERCENTILE = 10
 # VMAF ignores colour. Camera video at VMAF NEG 93 has 44 dB or more in its worse chroma plane
 # (38 J-HMDB clips); below 34 dB, colours are lost without a change of the score.
@@ -58,6 +59,7 @@ class Goal:
     metric: str = "vmaf"
     height: int | None = None  # of the display that the score is for, in pixels; None: the clip's
     drift: float | None = None  # largest allowed cosine distance of its features from the source's
+    share: float = 0.95  # of the source's bytes, at most; else the source is kept
 
     @property
     def tolerance(self) -> float:
@@ -74,23 +76,38 @@ class Goal:
 
 @dataclass(frozen=True)
 class Quality:
-    """Scores on the goal's metric. That of a window is its frames' 10th percentile."""
+    """Scores on the goal's metric. That of a second is its frames' 10th percentile."""
 
-    worst: float  # the least score of a window
+    worst: float  # the least score of a second, wherever it begins
     mean: float  # of all frames
-    chroma: float = PERFECT_DB  # of the worse plane, as PSNR in dB: the least of a window
-    windows: tuple[float, ...] = ()
+    chroma: float = PERFECT_DB  # of the worse plane, as PSNR in dB: the least of a second
+    zones: tuple[float, ...] = ()  # of each zone, its worst second's
     headroom: tuple[float, ...] = ()  # about how many CRF above the goal; below it: negative
 
 
-def windows(times: Sequence[float], cuts: Sequence[int] = ()) -> list[slice]:
-    """Windows of frames, for the `times` of frames in seconds and the first frames of scenes.
-
-    A window lies within a scene and lasts at least a second and 8 frames, less than twice that; a
-    shorter scene joins a neighbour. A clip of over half an hour has longer windows, at most 2,000.
+@dataclass(frozen=True)
+class Timeline:
+    """A clip's frames in time: its zones, each of which may have a CRF of its own, and every second
+    of it as (first frame, frame after the last), shape (seconds, 2).
     """
-    seconds = max(WINDOW_SECONDS, (times[-1] - times[0]) / MOST_WINDOWS)
-    ends = [*times, times[-1] + (times[-1] - times[0]) / max(len(times) - 1, 1)]
+
+    zones: tuple[slice, ...]
+    seconds: np.ndarray
+
+    @property
+    def frames(self) -> int:
+        return self.zones[-1].stop
+
+
+def timeline(times: Sequence[float], cuts: Sequence[int] = ()) -> Timeline:
+    """The timeline of frames at `times`, in seconds, where scenes begin with the frames `cuts`.
+
+    A zone lies within a scene and lasts at least a second and 8 frames, less than twice that; a
+    shorter scene joins a neighbour. A clip of over half an hour has longer zones, at most 2,000.
+    A second begins at each frame and holds at least 8; the last one ends with the clip.
+    """
+    ends = np.array([*times, times[-1] + (times[-1] - times[0]) / max(len(times) - 1, 1)])
+    seconds = max(WINDOW_SECONDS, (times[-1] - times[0]) / MOST_ZONES)
 
     def lasts(first: int, end: int) -> bool:
         return ends[end] - ends[first] >= seconds - 1e-6 and end - first >= WINDOW_FRAMES
@@ -102,29 +119,56 @@ def windows(times: Sequence[float], cuts: Sequence[int] = ()) -> list[slice]:
                 starts.append(frame)
         return [slice(a, b) for a, b in pairwise([*starts, end])]
 
-    return [part for scene in parted(0, len(times), cuts)
-            for part in parted(scene.start, scene.stop, range(scene.start + 1, scene.stop))]
+    zones = [part for scene in parted(0, len(times), cuts)
+             for part in parted(scene.start, scene.stop, range(scene.start + 1, scene.stop))]
+    first = np.arange(len(times))
+    end = np.maximum(np.searchsorted(ends, ends[:-1] + WINDOW_SECONDS - 1e-6),
+                     first + WINDOW_FRAMES)
+    whole = end <= len(times)
+    return Timeline(tuple(zones), np.column_stack([first, end])[whole] if whole.any()
+                    else np.array([[0, len(times)]]))
 
 
-def measure(distorted: Path, reference: Path, parts: Sequence[slice], goal: Goal) -> Quality:
-    """Quality of `distorted` against `reference` in each window of frames.
+def measure(distorted: Path, reference: Path, times: Timeline, goal: Goal) -> Quality:
+    """Quality of `distorted` against `reference` in each second.
 
     ClipError if not every frame was compared, StudyError if one of them cannot be decoded.
     """
     scores, chroma = compare(distorted, reference, goal.metric, goal.height)
-    if len(scores) != parts[-1].stop:
-        raise ClipError(f"{len(scores)} of {parts[-1].stop} frames could be compared", distorted,
+    if len(scores) != times.frames:
+        raise ClipError(f"{len(scores)} of {times.frames} frames could be compared", distorted,
                         "check that the clip plays")
-    return judge(scores, chroma, parts, goal)
+    return judge(scores, chroma, times, goal)
 
 
-def judge(scores: np.ndarray, chroma: np.ndarray, parts: Sequence[slice], goal: Goal) -> Quality:
-    """The quality of a clip with these frame scores (frames,) and chroma PSNR (frames,) in dB."""
+def judge(scores: np.ndarray, chroma: np.ndarray, times: Timeline, goal: Goal) -> Quality:
+    """The quality of a clip with these frame scores (frames,) and chroma PSNR (frames,) in dB.
+
+    A second that spans two zones counts for the one that is worse within it.
+    """
     metric = METRICS[goal.metric]
-    per_window = [float(np.percentile(scores[part], PERCENTILE)) for part in parts]
-    colour = [float(np.percentile(chroma[part], PERCENTILE)) for part in parts]
+    worst, colour = (_worst_of_zones(values, times) for values in (scores, chroma))
     headroom = tuple(min(metric.headroom(score, goal.target),
                          (decibels - goal.chroma) / CHROMA_DB_PER_CRF)
-                     for score, decibels in zip(per_window, colour, strict=True))
-    return Quality(round(min(per_window), 4), round(float(scores.mean()), 4),
-                   round(min(colour), 2), tuple(round(score, 4) for score in per_window), headroom)
+                     for score, decibels in zip(worst, colour, strict=True))
+    return Quality(round(min(worst), 4), round(float(scores.mean()), 4), round(min(colour), 2),
+                   tuple(round(score, 4) for score in worst), headroom)
+
+
+def _worst_of_zones(values: np.ndarray, times: Timeline) -> list[float]:
+    """The value of the worst second of each zone: the 10th percentile of its frames' values."""
+    first, end = times.seconds.T
+    found = np.empty(len(first))
+    for length in np.unique(end - first):
+        chosen = end - first == length
+        frames = sliding_window_view(values, length)[first[chosen]]
+        found[chosen] = np.percentile(frames, PERCENTILE, axis=1)
+    starts = np.array([zone.start for zone in times.zones])
+    zone, later = (np.searchsorted(starts, frame, side="right") - 1 for frame in (first, end - 1))
+    border, sums = starts[later], np.concatenate([[0.0], np.cumsum(values)])
+    two = later > zone
+    with np.errstate(invalid="ignore", divide="ignore"):
+        before = (sums[border] - sums[first]) / (border - first)
+        after = (sums[end] - sums[border]) / (end - border)
+    zone = np.where(two & (after < before), later, zone)
+    return [float(found[zone == n].min()) for n in range(len(starts))]

@@ -19,8 +19,8 @@ SLOPE = -1.0
 USUAL_CRF = 20.0  # a set's first one; what a headroom is worth depends on how far it is
 GAINS = (1.0, -0.03, -0.05)
 MOST_TRIALS = 6
-CLOSE = 0.6  # CRF: a window this near to where it held the target before goes back there
-SPREAD = 4.0  # a window's CRF is at most this far above the median one
+CLOSE = 0.6  # CRF: a zone this near to where it held the target before goes back there
+SPREAD = 4.0  # a zone's CRF is at most this far above the median one
 WORTH_A_TRY = 0.01  # share of the bytes that another encode is expected to save
 UPWARD = 1.5  # a first step up is cautious: the full step may be this much longer
 UNSURE = 12  # CRF: at this distance, a forecast of the bytes may be twice the truth
@@ -63,7 +63,7 @@ def step_terms(crf: float, headroom: float, tolerance: float) -> tuple[float, fl
 
 @dataclass(frozen=True)
 class Trial:
-    """One encode: the CRF of each window, the file's size, and the headroom of each window."""
+    """One encode: the CRF of each zone, the file's size, and the headroom of each zone."""
 
     crfs: tuple[float, ...]
     bytes: int
@@ -75,13 +75,13 @@ class Trial:
         return min(self.headroom)
 
 
-def search(encode: Callable[[tuple[float, ...]], Trial], windows: int, guess: Guess,
+def search(encode: Callable[[tuple[float, ...]], Trial], zones: int, guess: Guess,
            most: float) -> list[Trial]:
-    """Every trial until the worst window is in [0, tolerance] and the others have little to spare,
-    or the clip is not expected to get down to `most` bytes. `encode` takes the CRF of each window.
+    """Every trial until the worst zone is in [0, tolerance] and the others have little to spare,
+    or the clip is not expected to get down to `most` bytes. `encode` takes the CRF of each zone.
     """
     trials: list[Trial] = []
-    crfs = (guess.codec.at(guess.crf),) * windows
+    crfs = (guess.codec.at(guess.crf),) * zones
     while len(trials) < MOST_TRIALS and crfs not in [trial.crfs for trial in trials]:
         trials.append(encode(crfs))
         crfs = next_crfs(trials, guess)
@@ -93,7 +93,7 @@ def search(encode: Callable[[tuple[float, ...]], Trial], windows: int, guess: Gu
 
 
 def best(trials: Sequence[Trial]) -> Trial | None:
-    """The smallest trial that holds the target in every window."""
+    """The smallest trial that holds the target in every zone."""
     held = [trial for trial in trials if trial.worst >= 0]
     return min(held, key=lambda trial: trial.bytes, default=None)
 
@@ -119,22 +119,22 @@ def _hopeless(trials: Sequence[Trial], crfs: Sequence[float], guess: Guess, most
 
 
 def next_crfs(trials: Sequence[Trial], guess: Guess) -> tuple[float, ...]:
-    """The CRF of each window for the next encode. Each window has its own curve, since a zone's
-    quantizers hardly change the quality of other windows. The part of a step up that exceeds the
-    other windows' is damped, and no CRF is more than SPREAD above the median.
+    """The CRF of each zone for the next encode. Each zone has its own curve, since a zone's
+    quantizers hardly change the quality of other zones. The part of a step up that exceeds the
+    other zones' is damped, and no CRF is more than SPREAD above the median.
     """
     curves = [[(trial.crfs[n], trial.headroom[n]) for trial in trials]
               for n in range(len(trials[0].crfs))]
     if len(curves) == 1:
         return (next_crf(curves[0], guess),)
-    # A single window may be a little too good, but not all of them.
+    # A single zone may be a little too good, but not all of them.
     least = guess.tolerance * (2 if trials[-1].worst <= guess.tolerance else 1)
     steps = [_next_in_zone(points, least, guess) - points[-1][0] for points in curves]
-    shared = max(min(steps), 0)  # what every window may go up
+    shared = max(min(steps), 0)  # what every zone may go up
     wanted = [points[-1][0] + (step if step < shared else shared + 0.6 * (step - shared))
               for points, step in zip(curves, steps, strict=True)]
     if trials[-1].worst < 0 and len(trials) >= 3:
-        # One or another of many windows misses by chance: lower all until an error like the last
+        # One or another of many zones misses by chance: lower all until an error like the last
         # one makes none miss. Keep an encode that held where the lowered one would be no smaller.
         held = best(trials)
         last_chance = held is None and len(trials) == MOST_TRIALS - 1
@@ -185,10 +185,10 @@ def _between(points: Sequence[tuple[float, float]], low: tuple[float, float],
 
 
 def _next_in_zone(points: Sequence[tuple[float, float]], least: float, guess: Guess) -> float:
-    """A secant step for one window of several; the others' CRFs change its quality a little.
+    """A secant step for one zone of several; the others' CRFs change its quality a little.
 
     No step up at a headroom below `least`, and at most half the way to a CRF that missed. A step
-    down leads well into the tolerance, or back to where the window held the target before.
+    down leads well into the tolerance, or back to where the zone held the target before.
     """
     crf, headroom = points[-1]
     if headroom > least:
@@ -274,14 +274,16 @@ def guess(looks: Looks, done: Sequence[Solved], codec: Codec, tolerance: float) 
                  tuple(gains.tolist()), inf if len(done) >= ENOUGH else qp - QP_ABOVE_CRF)
 
 
-def next_crf_for_bytes(trials: Sequence[tuple[float, int]], wanted: int) -> float:
-    """The CRF at which a whole set should take `wanted` bytes, from trials (CRF, total bytes).
+def next_crf_for_bytes(trials: Sequence[tuple[float, int]], wanted: int,
+                       first: float) -> float:
+    """The CRF at which a whole set should take `wanted` bytes, from trials (CRF, total bytes);
+    without trials the `first`.
 
     log(bytes) is nearly linear in CRF, about halving every 6: a secant through the two trials
     nearest to the goal, kept between the trials on either side of it.
     """
     if not trials:
-        return USUAL_CRF
+        return round(first, 2)
     (at, size), *others = sorted(trials, key=lambda trial: abs(log(trial[1] / wanted)))[:2]
     slopes = [log(total / size) / (crf - at) for crf, total in others if crf != at]
     slope = next((slope for slope in slopes if 4 * HALVING < slope < HALVING / 4), HALVING)

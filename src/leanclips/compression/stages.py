@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -12,10 +13,11 @@ import pandas as pd
 
 from leanclips.clips import Clip, clips_root, variant_clips, verify_file
 from leanclips.compression.batch import RECIPE, ClipJob, make_all
-from leanclips.compression.ffmpeg import crop_encoder, encode, ffmpeg_version
+from leanclips.compression.ffmpeg import Encoding, crop_encoder, encode, ffmpeg_version
+from leanclips.compression.inspect import probe
 from leanclips.compression.optimize import Reason
 from leanclips.compression.quality import Goal
-from leanclips.compression.search import next_crf_for_bytes
+from leanclips.compression.search import USUAL_CRF, next_crf_for_bytes
 from leanclips.compression.tree import is_video
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256, key, write_text
@@ -25,14 +27,13 @@ from leanclips.records import (REPORT, Origin, StageRecord, read_csv, versions, 
 from leanclips.study import ORIGINALS, SOURCE, Constant, External, Optimized, Study, Variant
 from leanclips.workers import run_all
 
-CODEC = "h264"
 SAME_BYTES = 0.01
 
 
 def make_variant(layout: Layout, study: Study, clips: Sequence[Clip], name: str, jobs: int) -> None:
     """Make one variant, `source` (the crops of all clips) or `originals` of the clips.
 
-    The originals are optimized uncropped to the first optimized variant's target, as H.264.
+    The originals are optimized uncropped, like the first optimized variant.
     Nothing is trained on them: the case study reports this saving beside that on the crops.
     """
     chosen, variant = _held(study, clips, name)
@@ -46,9 +47,11 @@ def make_variant(layout: Layout, study: Study, clips: Sequence[Clip], name: str,
     if isinstance(variant, External):
         hows = [("external", path) for path in paired(layout, variant, chosen)]
     elif isinstance(variant, Constant):
-        hows = [("constant", find_constant_crf(layout, chosen, name, variant.bytes_of, jobs))]
+        encoding = _encoding(study.variants[variant.bytes_of])
+        hows = [("constant", find_constant_crf(layout, chosen, name, variant.bytes_of, encoding,
+                                               jobs), encoding)]
     elif isinstance(variant, Optimized):
-        hows = [("optimize", Goal(variant.target), CODEC)]
+        hows = [("optimize", Goal(variant.target, variant.metric), _encoding(variant))]
     else:
         encoder = crop_encoder()
         hows = [("crop", clip.roi, clip.frames, encoder) for clip in chosen]
@@ -87,8 +90,8 @@ def report_origin(layout: Layout, study: Study, clips: Sequence[Clip], name: str
     """
     chosen, variant = _held(study, clips, name)
     settings = variant.model_dump(mode="json") if variant else {}
-    if isinstance(variant, Optimized):
-        settings["codec"] = CODEC
+    if isinstance(variant, Constant):
+        settings |= asdict(_encoding(study.variants[variant.bytes_of]))
     inputs, machine = {}, {}
     if name in (SOURCE, ORIGINALS):
         cut = name == SOURCE  # the originals stay uncropped
@@ -110,6 +113,13 @@ def report_origin(layout: Layout, study: Study, clips: Sequence[Clip], name: str
         if name == SOURCE:
             machine["encoder"] = crop_encoder()
     return Origin(recipe=RECIPE, settings=settings, inputs=inputs, machine=machine)
+
+
+def _encoding(variant: Optimized | External) -> Encoding:
+    """How a variant is encoded, and the constant one that takes its bytes."""
+    if isinstance(variant, External):
+        return Encoding("h264")
+    return Encoding(variant.codec, variant.keyframes)
 
 
 def _delivered(layout: Layout, variant: str, clips: Sequence[Clip]) -> str:
@@ -144,13 +154,13 @@ def paired(layout: Layout, variant: External, clips: Sequence[Clip]) -> list[Pat
 
 
 def find_constant_crf(layout: Layout, clips: Sequence[Clip], name: str, bytes_of: str,
-                      jobs: int) -> float:
+                      encoding: Encoding, jobs: int) -> float:
     """The one CRF at which the whole set takes the bytes of variant `bytes_of`, within 1 %.
     StudyError if none comes within 2 %. Sets tried are noted: a stopped search goes on from there.
     """
     goal = read_csv(layout.report(bytes_of))
     parents = [layout.made_clip(SOURCE, clip.id) for clip in clips]
-    wanted = key(RECIPE, ffmpeg_version(), list(goal["sha256"]),
+    wanted = key(RECIPE, ffmpeg_version(), asdict(encoding), list(goal["sha256"]),
                  list(read_csv(layout.report(SOURCE))["sha256"]))
     tried = []
     with suppress(OSError, ValueError, KeyError):
@@ -158,11 +168,12 @@ def find_constant_crf(layout: Layout, clips: Sequence[Clip], name: str, bytes_of
         if control["key"] == wanted:
             tried = [tuple(trial) for trial in control["sets"]]
     total = int(goal["bytes_out"].sum())
+    first = USUAL_CRF if goal["crf"].isna().all() else float(goal["crf"].mean())
     while not tried or abs(tried[-1][1] / total - 1) > SAME_BYTES:
-        crf = next_crf_for_bytes(tried, total)
+        crf = next_crf_for_bytes(tried, total, first)
         if crf in [trial[0] for trial in tried] or len(tried) >= 12:
             break
-        sizes = run_all(partial(_size_at, crf), parents, jobs, f"{name} at CRF {crf:g}")
+        sizes = run_all(partial(_size_at, crf, encoding), parents, jobs, f"{name} at CRF {crf:g}")
         tried.append((crf, sum(sizes)))
         write_text(layout.control(name), json.dumps({"key": wanted, "wanted_bytes": total,
                                                      "sets": tried}, indent=1))
@@ -174,8 +185,8 @@ def find_constant_crf(layout: Layout, clips: Sequence[Clip], name: str, bytes_of
     return crf
 
 
-def _size_at(crf: float, parent: Path) -> int:
+def _size_at(crf: float, encoding: Encoding, parent: Path) -> int:
     with TemporaryDirectory() as folder:
         candidate = Path(folder) / "candidate.mp4"
-        encode(parent, candidate, CODEC, (crf,))
+        encode(parent, candidate, encoding, probe(parent).fps, (crf,))
         return candidate.stat().st_size

@@ -16,7 +16,7 @@ import pandas as pd
 from leanclips.clips import VIDEO_SUFFIXES
 from leanclips.compression.batch import ClipJob, Made, make_all
 from leanclips.compression.contract import delivered, suffixes
-from leanclips.compression.ffmpeg import ffmpeg_version, filters_of
+from leanclips.compression.ffmpeg import Encoding, ffmpeg_version, filters_of
 from leanclips.compression.optimize import Drift, Reason, require_for
 from leanclips.compression.quality import Goal
 from leanclips.errors import StudyError
@@ -82,31 +82,31 @@ class Summary:
 
 
 def optimize_tree(source: Path, destination: Path, goal: Goal, jobs: int,
-                  codec: str | None = None, drift: Drift | None = None) -> Summary:
+                  encoding: Encoding = Encoding(), drift: Drift | None = None) -> Summary:
     """Optimize the file or tree `source` into the folder `destination`.
 
     The same tree results: videos re-encoded or, with a reason, kept; other files copied; links
-    followed. report.csv has a row for each file, report.json every window and every encode as
+    followed. report.csv has a row for each file, report.json every zone and every encode as
     well. Finished files are known by their content and not made again. StudyError for folders,
     files and FFmpegs that cannot be used; a video that cannot be decoded is kept and reported.
     """
     tree = _tree(source, destination)
     if any(map(is_video, tree.files)):
-        require_for(goal, codec)
+        require_for(goal, encoding)
     root = source if source.is_dir() else source.parent
     state = _state(destination)
     with only_one(state / "lock", destination):
         names = [file.relative_to(root).as_posix() for file in tree.files]
-        places = destinations(tree, root, destination, codec)
+        places = destinations(tree, root, destination, encoding.codec)
         copied = dict.fromkeys((file for file in tree.files if not is_video(file)),
                                Reason.NOT_VIDEO) | in_playlists(tree.files)
         # The names of the records have one length, whatever the file's.
         clip_jobs = [ClipJob(file, places[file], state / "files" / f"{key(name)}.json",
                              ("copy", copied[file]) if file in copied else
-                             ("optimize", goal, codec),
+                             ("optimize", goal, encoding),
                              None if file in copied else drift, lenient=True)
                      for file, name in zip(tree.files, names, strict=True)]
-        claimed = _claim(clip_jobs, root, destination, codec)
+        claimed = _claim(clip_jobs, root, destination, encoding.codec)
         for folder in tree.folders:
             (destination / folder.relative_to(root)).mkdir(parents=True, exist_ok=True)
         for name in REPORTS:  # of the clips that this run is about to replace
@@ -116,11 +116,11 @@ def optimize_tree(source: Path, destination: Path, goal: Goal, jobs: int,
                 | one.row(scored=bool(one.outcome.crfs))
                 for name, one in zip(names, made, strict=True)]
         table = pd.DataFrame(rows, columns=list(TREE_REPORT)).astype(
-            dict.fromkeys(("frames", "width", "height", "windows"), "Int64"))
+            dict.fromkeys(("frames", "width", "height", "zones"), "Int64"))
         write_csv(destination / "report.csv", table)
         stale = sorted(name for name in claimed - {*table["delivered"], *REPORTS}
                        if (destination / name).exists())
-        details = _details(rows, made, goal, codec, drift) | {"not_of_this_source": stale}
+        details = _details(rows, made, goal, encoding, drift) | {"not_of_this_source": stale}
         write_text(destination / "report.json", json.dumps(details, indent=1) + "\n")
     return Summary(destination / "report.csv", len(names), int(table["bytes_in"].sum()),
                    int(table["bytes_out"].sum()), dict(Counter(table["reason"])), tree.others,
@@ -187,19 +187,19 @@ def _claim(clip_jobs: Sequence[ClipJob], root: Path, destination: Path,
     return claimed
 
 
-def _details(rows: Sequence[dict], made: Sequence[Made], goal: Goal, codec: str | None,
+def _details(rows: Sequence[dict], made: Sequence[Made], goal: Goal, encoding: Encoding,
              drift: Drift | None) -> dict:
-    """The settings, and each file with its windows and encodes."""
+    """The settings, and each file with its zones and encodes."""
     return {
-        "goal": asdict(goal), "codec": codec or "as the source",
+        "goal": asdict(goal), "encoding": asdict(encoding),
         "features": drift and drift.fingerprint,
         "versions": versions(VERSIONS_OF + ("torch", "torchvision") * bool(drift)) | {
             "ffmpeg": ffmpeg_version(), "filters": ", ".join(filters_of(goal.metric)),
             "vmaf model": "vmaf_v0.6.1neg"},
         "files": [{column: row[column] for column in DETAILED} | {
-            "windows": [{"first_frame": start, "crf": crf, "quality": score}
+            "zones": [{"first_frame": start, "crf": crf, "quality": score}
                         for start, crf, score in zip(outcome.starts, cycle(outcome.crfs),
-                                                     outcome.quality.windows, strict=False)],
+                                                     outcome.quality.zones, strict=False)],
             "encodes": [asdict(sample) for sample in outcome.tries],
         } for row, outcome in zip(rows, (one.outcome for one in made), strict=True)],
     }
