@@ -91,7 +91,7 @@ class Optimized(Strict):
     """
 
     target: float = Field(gt=0, le=99.9)
-    metric: Literal["vmaf", "ssim", "xpsnr"] = "vmaf"
+    metric: Literal["vmaf", "vmaf1", "ssim", "xpsnr"] = "vmaf"
     codec: Literal["h264", "hevc", "av1"] = "h264"
     keyframes: float = Field(2.0, gt=0)
 

@@ -122,15 +122,22 @@ def clip(tmp_path_factory, make_clip):
                      fps=10)
 
 
+@pytest.fixture(scope="module")
+def large(tmp_path_factory, make_clip):
+    """As large as VMAF v1 wants it."""
+    return make_clip(tmp_path_factory.mktemp("quality") / "large.mp4", frames=30, size=(224, 216),
+                     fps=10)
+
+
 WHOLE = timeline(np.arange(30) / 10)
 
 
 @pytest.mark.parametrize("metric", sorted(METRICS))
-def test_a_copy_scores_near_the_top_and_a_coarse_encode_far_below(tmp_path, clip, metric):
+def test_a_copy_scores_near_the_top_and_a_coarse_encode_far_below(tmp_path, large, metric):
     goal = Goal(METRICS[metric].target, metric)
-    encode(clip, tmp_path / "coarse.mp4", Encoding("h264"), 25, (45,))
-    same = measure(clip, clip, WHOLE, goal)
-    coarse = measure(tmp_path / "coarse.mp4", clip, WHOLE, goal)
+    encode(large, tmp_path / "coarse.mp4", Encoding("h264"), 25, (45,))
+    same = measure(large, large, WHOLE, goal)
+    coarse = measure(tmp_path / "coarse.mp4", large, WHOLE, goal)
     assert min(same.headroom) > 0 > max(coarse.headroom)
     assert coarse.worst == min(coarse.zones) <= coarse.mean < same.mean
     assert coarse.chroma < 40 < same.chroma == 60
@@ -154,6 +161,14 @@ def test_frames_pair_up_by_number_whatever_their_times(tmp_path, clip, ffmpeg):
     ffmpeg("-r", 25, "-i", clip, "-c:v", "copy", tmp_path / "faster.mp4")
     assert (measure(tmp_path / "faster.mp4", clip, WHOLE, Goal())
             == measure(clip, clip, WHOLE, Goal()))
+
+
+@pytest.mark.parametrize("metric", ["vmaf", "vmaf1"])
+def test_a_clip_without_its_colours_misses_the_target_whatever_the_score(
+        tmp_path, large, ffmpeg, metric):
+    ffmpeg("-i", large, "-vf", "hue=s=0", "-c:v", "libx264", "-crf", 5, tmp_path / "grey.mp4")
+    found = measure(tmp_path / "grey.mp4", large, WHOLE, Goal(METRICS[metric].target, metric))
+    assert found.worst > METRICS[metric].target and min(found.headroom) < 0
 
 
 def test_a_rotated_clip_is_scored_as_high_as_it_is_shown(tmp_path, make_clip, ffmpeg):

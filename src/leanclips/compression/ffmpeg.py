@@ -31,6 +31,7 @@ BITEXACT = ("-fflags", "+bitexact", "-flags:v", "+bitexact")
 KEYFRAME_INTERVAL = 12  # frames, of a crop
 # SSIM is meant for about 256 lines; libvmaf averages pixels down to that by a whole factor.
 SSIM_SIZE = "scale=w=iw/{0}:h=ih/{0}:flags=area".format("max(1\\,round(min(iw\\,ih)/256))")
+MODELS = {"vmaf": "vmaf_v0.6.1neg", "vmaf1": "vmaf_v1.0.16_3d0h"}  # libvmaf's, by metric
 PERFECT_DB = 60.0  # stands for the infinite PSNR of equal pictures
 # Where FFmpeg logs each frame's score and the PSNR of its chroma planes, without libvmaf.
 LOGGED = (("scores.log", r"(?:XPSNR y| Y): *(\S+)"), ("psnr.log", r"psnr\.u=(\S+)"),
@@ -82,8 +83,15 @@ def require(*names: str) -> None:
 
 def filters_of(metric: str) -> tuple[str, ...]:
     """The filters that measure `metric` and chroma; SSIM is libvmaf's where that is there."""
-    by_vmaf = metric == "vmaf" or metric == "ssim" and has("libvmaf")
+    by_vmaf = metric in MODELS or metric == "ssim" and has("libvmaf")
     return ("libvmaf",) if by_vmaf else (metric, "psnr")
+
+
+def smallest_scored(metric: str) -> int:
+    """The least width and height that `metric` is defined for: on smaller pictures libvmaf crashes,
+    and VMAF v1's measure of banding gives nothing.
+    """
+    return {"vmaf1": 216}.get(metric, 17 if filters_of(metric) == ("libvmaf",) else 0)
 
 
 def _failure(code: int, stderr: str, where: Path) -> StudyError:
@@ -250,8 +258,8 @@ def write_crop(frames: Iterable[np.ndarray], side: int, fps: float, destination:
 
 def compare(distorted: Path, reference: Path, metric: str,
             height: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """The score of each frame (frames,) by `metric`, where "vmaf" is VMAF NEG, and the PSNR of its
-    worse chroma plane (frames,) in dB.
+    """The score of each frame (frames,) by `metric`, where "vmaf" is VMAF NEG and "vmaf1" VMAF v1,
+    and the PSNR of its worse chroma plane (frames,) in dB.
 
     Frames are paired by number, whatever their timestamps. With a `height`, both clips are first
     rotated as they are shown and scaled to it (bicubic). FFmpeg's logs are kept temporarily beside
@@ -264,7 +272,8 @@ def compare(distorted: Path, reference: Path, metric: str,
     graph = f"[0:v:0]{ready}[d];[1:v:0]{ready}[r];"
     if filters == ("libvmaf",):
         ssim = "|name=float_ssim" if metric == "ssim" else ""
-        graph += (f"[d][r]libvmaf=model=version=vmaf_v0.6.1neg:feature=name=psnr{ssim}:"
+        model = MODELS.get(metric, MODELS["vmaf"])
+        graph += (f"[d][r]libvmaf=model=version={model}:feature=name=psnr{ssim}:"
                   "log_fmt=json:log_path=scores.json:n_threads=1")
     else:
         size = SSIM_SIZE if metric == "ssim" else "null"
@@ -277,7 +286,7 @@ def compare(distorted: Path, reference: Path, metric: str,
         try:
             if filters == ("libvmaf",):
                 frames = json.loads((folder / "scores.json").read_text())["frames"]
-                names = "vmaf" if metric == "vmaf" else "float_ssim", "psnr_cb", "psnr_cr"
+                names = "float_ssim" if ssim else "vmaf", "psnr_cb", "psnr_cr"
                 found = np.array([[frame["metrics"][name] for frame in frames] for name in names])
             else:
                 found = np.array([re.findall(pattern, (folder / log).read_text())

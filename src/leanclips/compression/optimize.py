@@ -12,7 +12,7 @@ from typing import Protocol
 
 from leanclips.compression.contract import (broken, delivered, suffix_for, suffixes,
                                             unsupported)
-from leanclips.compression.ffmpeg import CODECS, Encoding, encode, filters_of, has, require
+from leanclips.compression.ffmpeg import CODECS, Encoding, encode, filters_of, has, require, smallest_scored
 from leanclips.compression.inspect import Inspection, inspect
 from leanclips.compression.quality import (CHROMA_DB_PER_CRF, METRICS, Goal, Quality,
                                            measure, timeline)
@@ -21,7 +21,6 @@ from leanclips.compression.search import (HIGHEST, MOST_TRIALS, Solved, Trial, b
 from leanclips.errors import ClipError, StudyError
 from leanclips.files import folder_aside, written_aside
 
-SCORED_FROM = 17  # pixels of width and height: libvmaf crashes on smaller pictures
 # log(drift) of J-HMDB crops rises by about this much per CRF (0.034 at 23, 0.301 at 43).
 DRIFT_PER_CRF = 0.11
 
@@ -109,9 +108,8 @@ def optimize(source: Path, goal: Goal, destination: Path, encoding: Encoding = E
     encoding = replace(encoding, codec=codec)
     kind, most = CODECS[codec], goal.share * source.stat().st_size
     why = unsupported(was, codec)
-    if min(was.width, was.height) < SCORED_FROM and goal.height is None and filters_of(
-            goal.metric) == ("libvmaf",):
-        why = why or f"{was.width}x{was.height} is too small to be scored"
+    if min(was.width, was.height) < smallest_scored(goal.metric) and goal.height is None:
+        why = why or f"{was.width}x{was.height} is too small to be scored by {goal.metric}"
     if why or not has(kind.encoder):
         return keep(source, destination, Reason.UNSUPPORTED,
                     why or f"this FFmpeg has no {kind.encoder}", perfect)

@@ -16,7 +16,7 @@ import pandas as pd
 from leanclips.clips import VIDEO_SUFFIXES
 from leanclips.compression.batch import ClipJob, Made, make_all
 from leanclips.compression.contract import delivered, suffixes
-from leanclips.compression.ffmpeg import Encoding, ffmpeg_version, filters_of
+from leanclips.compression.ffmpeg import MODELS, Encoding, ffmpeg_version, filters_of
 from leanclips.compression.optimize import Drift, Reason, require_for
 from leanclips.compression.quality import Goal
 from leanclips.errors import StudyError
@@ -195,7 +195,7 @@ def _details(rows: Sequence[dict], made: Sequence[Made], goal: Goal, encoding: E
         "features": drift and drift.fingerprint,
         "versions": versions(VERSIONS_OF + ("torch", "torchvision") * bool(drift)) | {
             "ffmpeg": ffmpeg_version(), "filters": ", ".join(filters_of(goal.metric)),
-            "vmaf model": "vmaf_v0.6.1neg"},
+            "vmaf model": MODELS.get(goal.metric)},
         "files": [{column: row[column] for column in DETAILED} | {
             "zones": [{"first_frame": start, "crf": crf, "quality": score}
                         for start, crf, score in zip(outcome.starts, cycle(outcome.crfs),
