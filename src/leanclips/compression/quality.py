@@ -15,9 +15,9 @@ from leanclips.errors import ClipError
 WINDOW_SECONDS, WINDOW_FRAMES = 1.0, 8  # the least
 MOST_ZONES = 2000  # they have to fit on a command line
 PERCENTILE = 10
-# VMAF ignores colour, and so does v1, which has features of chroma: five J-HMDB clips without colour
-# score 99.0 or more by it, whole ones 99.1 or more. Camera video at VMAF NEG 93 has 44 dB or more in its worse chroma plane
-# (38 J-HMDB clips); below 34 dB, colours are lost without a change of the score.
+# VMAF ignores colour, and so does v1, though it has features of chroma: five J-HMDB clips without
+# any score 99.0 or more by it. Camera video at VMAF NEG 93 has 44 dB or more in its worse chroma
+# plane (38 J-HMDB clips); below 34 dB, colours are lost without a change of the score.
 CHROMA_DB = 34.0
 CHROMA_DB_PER_CRF = 0.45
 
