@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from leanclips.compression.ffmpeg import ffmpeg_version
 from leanclips.files import write_text
 from leanclips.workers import description
+
+VERSIONS_OF = ("leanclips", "av", "torch")
 
 
 def compared(clips: Path) -> list[Path]:
@@ -20,13 +23,18 @@ def compared(clips: Path) -> list[Path]:
 
 
 def show(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Write a table as CSV, whole or not at all, and print it."""
+    """Write a table and the machine that it was measured on as CSV, whole or not at all, and print
+    it.
+    """
+    table = table.assign(machine=where())
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
     print(f"\n{path.stem}\n{table.to_string(index=False)}", flush=True)
     return table
 
 
 def where() -> str:
-    """The computer that times are of, in words."""
+    """The computer and the versions that a table is of, in words."""
     told = description()
-    return f"{told['cpu']}, {told['cores']} cores, {told['system']}, torch {version('torch')}"
+    return (f"{told['cpu']}, {told['cores']} cores, {told['system']}; "
+            + ", ".join(f"{name} {version(name)}" for name in VERSIONS_OF)
+            + f", {ffmpeg_version()}")

@@ -8,6 +8,7 @@ import pytest
 
 from leanclips.clips import Roi, clips_root, write_table
 from leanclips.errors import StudyError
+from leanclips.records import Origin
 from leanclips.study import CrossValidation, Holdout, Optimized, Primary
 from leanclips.training import backbone, finetune
 from leanclips.training.origins import check_records, stages
@@ -259,3 +260,30 @@ def test_published_records_are_read_with_the_settings_that_they_came_with(copied
     check_records(published, study, clips)
     with pytest.raises(StudyError, match="published/.*: was made from something else"):
         check_records(published, with_(study, "finetuning", epochs=9), clips)
+
+
+def test_published_records_of_an_earlier_version_are_read_and_told(copied):
+    layout, study, clips = copied
+    shutil.copytree(layout.work, layout.published)
+    write_table(layout.published / "clips.csv", clips)
+    published = type(layout)(layout.study, "published")
+    assert not check_records(published, study, clips)
+    for stage in stages(published, study, clips):
+        if stage.name.startswith(("crop", "encode")):
+            record = json.loads(stage.record.read_text())
+            record["origin"]["recipe"] = 1
+            record["origin"]["settings"].pop("keyframes", None)
+            record["key"] = Origin.model_validate(record["origin"]).key
+            stage.record.write_text(json.dumps(record))
+    assert check_records(published, study, clips)
+    other = study.model_copy(update={"variants": study.variants | {
+        "optimized": Optimized(target=93)}})
+    with pytest.raises(StudyError, match="target was 80.0 and is 93.0"):
+        check_records(published, other, clips)
+    record["origin"]["recipe"] = 2
+    record["key"] = Origin.model_validate(record["origin"]).key
+    stage = next(stage for stage in stages(published, study, clips)
+                 if stage.name == "encode-originals")
+    stage.record.write_text(json.dumps(record))
+    with pytest.raises(StudyError, match="was computed with the recipe 2, other records with 1"):
+        check_records(published, study, clips)

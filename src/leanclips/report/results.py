@@ -83,6 +83,7 @@ class Results(Encoded):
     records.HISTORY; `seconds` the wall time of each job by stage.
     """
 
+    earlier: bool  # published, and made by an earlier version
     runs: dict[tuple[str, int], RunResult]
     answers: dict[Place, np.ndarray]
     history: pd.DataFrame
@@ -119,7 +120,7 @@ def load(layout: Layout) -> Results:
         raise StudyError("the study has no records", layout.work, "run it with 'make study'")
     study = load_study(layout.settings.parent)
     encoded = read_encoded(layout, study, load_clips(layout, study))
-    origins.check_records(layout, study, encoded.clips)
+    earlier = origins.check_records(layout, study, encoded.clips)
     runs = {(variant, seed): read_record(layout.run(variant, seed) / "result.json", RunResult)
             for variant in study.all_variants for seed in study.finetuning.seeds}
     history = pd.concat([read_csv(layout.run(variant, seed) / "history.csv", HISTORY)
@@ -128,7 +129,7 @@ def load(layout: Layout) -> Results:
                 if has_pretraining(study, encoded.clips) else None)
     machine = layout.work / "machine.json"
     return Results(
-        **vars(encoded), runs=runs, answers=_answers(encoded, runs), history=history,
+        **vars(encoded), earlier=earlier, runs=runs, answers=_answers(encoded, runs), history=history,
         pretrain=pretrain, seconds=_seconds(layout.stage_times),
         machine=json.loads(machine.read_text(encoding="utf-8")) if machine.is_file() else {})
 

@@ -20,6 +20,8 @@ IN_WORDS = {Verdict.EQUIVALENT: "equivalent within ±{margin} points",
                          "call it equivalent ({needed} could be enough)",
             Verdict.ONE_SEED: "no verdict from one seed"}
 TOO_FEW = "undecided, because {recordings} recordings are too few to show a difference"
+EARLIER = ("These records were made by an earlier version of leanclips, whose encodes differ from "
+           "those of this version.")
 
 
 class View:
@@ -42,6 +44,8 @@ class View:
         self.folder = quote(short_name(layout))
         self.weights = weights_path(study.backbone)
         self.warnings = display.warnings(study.synthetic is not None, results.leaks)
+        if results.earlier:
+            self.warnings.append(EARLIER)
         self.restated = measures.restated(results)
         self.controls = {name: one.bytes_of for name, one in study.variants.items()
                          if isinstance(one, Constant)}

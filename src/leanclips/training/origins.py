@@ -69,20 +69,30 @@ def run_stage(layout: Layout, study: Study, clips: Sequence[Clip], variant: str,
                  lambda: run_whole(folder, study) and (folder / "run.ipynb").is_file())
 
 
-def check_records(layout: Layout, study: Study, clips: Sequence[Clip]) -> None:
+def check_records(layout: Layout, study: Study, clips: Sequence[Clip]) -> bool:
     """StudyError that names the first record that is missing, or was made from something else than
     the study is now. Weights, original clips and this machine are not compared: published records
     are read without them. But all records of a kind must come from one kind of machine.
+
+    Published records may be those of an earlier version, with another recipe and without the
+    settings that it did not have; returns whether any is.
     """
     machines: dict[str, dict[str, str]] = {}
+    earlier = False
     for stage in stages(layout, study, clips):
         record = read_record(stage.record, stage.kind)
         if record.key != record.origin.key:
             raise StudyError("its key does not fit its settings", stage.record,
                              "it was edited by hand: restore it, or run the study again")
-        check_origin(stage.record, record.origin, stage.origin(True))
-        machine = record.origin.machine
+        then, now = record.origin, stage.origin(True)
+        if layout.is_published and then.recipe != now.recipe:
+            earlier = True
+            known = {name: now.settings[name] for name in then.settings if name in now.settings}
+            now = now.model_copy(update={"recipe": then.recipe, "settings": known})
+        check_origin(stage.record, then, now)
+        machine = {"the recipe": str(then.recipe)} | then.machine
         first = machines.setdefault(stage.name.partition("-")[0], machine)
         if other := [name for name in first | machine if first.get(name) != machine.get(name)]:
             raise StudyError(f"was computed with {other[0]} {machine.get(other[0])}, other records "
                              f"with {first.get(other[0])}", stage.record, RUN_AGAIN)
+    return earlier
