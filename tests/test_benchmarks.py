@@ -215,3 +215,16 @@ def test_only_clips_that_both_ways_pass_whole_are_timed(tmp_path, make_clip):
              for n, frames in enumerate((12, 28, 30, 28))]
     assert engine.all_different(clips, 2) == clips[1:3]
     assert engine.all_different(clips, 9) == clips[1:]
+
+
+@pytest.mark.slow
+def test_closer_keyframes_take_more_bytes_and_less_time_to_a_frame(tmp_path, make_clip):
+    make_clip(tmp_path / "clip.mp4", "mpeg4", frames=100, size=(160, 120))
+    subprocess.run([sys.executable, FOLDER / "keyframes.py", tmp_path, "--out", tmp_path],
+                   check=True)
+    table = pd.read_csv(tmp_path / "keyframes.csv")
+    for _, rows in table[table["codec"] != "source"].groupby("codec"):
+        assert rows["keyframes"].is_monotonic_increasing
+        assert rows["bytes"].iloc[0] > rows["bytes"].iloc[-1]
+    assert (table["random_ms"] > 0).all() and table["machine"].nunique() == 1
+    assert len(declared(SHOWN["keyframes"], "keyframes", table).rows) == 16
