@@ -185,6 +185,39 @@ def test_the_programs_that_workers_run_end_with_the_parent_too(tmp_path, blow):
     assert not [child for child in alive if child.name() in ("sleep", "python")]
 
 
+IMPORTS = """
+import sys
+from pathlib import Path
+from leanclips.compression.quality import Goal
+from leanclips.compression.tree import optimize_tree
+from leanclips.workers import run_all
+"""
+CALLS = {"tree": "optimize_tree(Path('in'), Path('out'), Goal(), 2)",
+         "spawn": "run_all(abs, [1, 2], 2, 'work')",
+         "forkserver": "run_all(abs, [1, 2], 2, 'work', ['json'])"}
+
+
+@pytest.mark.parametrize("kind", CALLS)
+def test_a_script_without_a_main_guard_is_told_to_have_one(tmp_path, kind):
+    script = tmp_path / "script.py"
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "notes.txt").touch()
+
+    def run():
+        return subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True,
+                              text=True, timeout=60)
+
+    script.write_text(IMPORTS + CALLS[kind])
+    done = run()
+    assert done.returncode == 1 and done.stderr.count("Traceback") == 1  # the script's own
+    assert done.stderr.splitlines()[-1] == (
+        f"leanclips.errors.StudyError: {script}: no worker process can start: each imports the "
+        "script that was started; save it as a file, with all that it does below the line "
+        "'if __name__ == \"__main__\":'.")
+    script.write_text(f'{IMPORTS}\nif __name__ == "__main__":\n    {CALLS[kind]}')
+    assert run().returncode == 0
+
+
 def test_a_log_file_gets_plain_lines_and_the_last_one_always(capsys):
     assert list(progress(iter("abc"), 3, "crop")) == ["a", "b", "c"]
     out, err = capsys.readouterr()

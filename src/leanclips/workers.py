@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import TypeVar
 
@@ -100,13 +101,21 @@ def known_before(index: int) -> int:
 
 @contextmanager
 def _pool(jobs: int, items: int, load: Sequence[str] = ()) -> Iterator[ProcessPoolExecutor]:
+    end_if_imported_by_worker()
     context = multiprocessing.get_context("forkserver" if load else "spawn")
     if load:
         context.set_forkserver_preload(list(load))
-    with ProcessPoolExecutor(min(jobs, items), mp_context=context, initializer=_begin) as pool:
+    begun = context.Event()
+    with ProcessPoolExecutor(min(jobs, items), mp_context=context, initializer=_begin,
+                             initargs=(begun,)) as pool:
         try:
             yield pool
         except BrokenProcessPool:
+            if not begun.is_set():
+                raise StudyError("no worker process can start: each imports the script that was "
+                                 "started", getattr(sys.modules["__main__"], "__file__", "-c"),
+                                 "save it as a file, with all that it does below the line "
+                                 "'if __name__ == \"__main__\":'") from None
             raise StudyError("a worker process was killed (is the memory full?)",
                              "leanclips", "start again with fewer --jobs") from None
         except BaseException:
@@ -114,8 +123,17 @@ def _pool(jobs: int, items: int, load: Sequence[str] = ()) -> Iterator[ProcessPo
             raise
 
 
-def _begin() -> None:
+def end_if_imported_by_worker() -> None:
+    """Without a main guard, a script does its work again in each worker, which imports it first:
+    end the worker without a word. `_pool` in its parent says what to do.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing does
+        sys.exit(1)
+
+
+def _begin(begun: Event) -> None:
     """Set up a worker: one OpenCV thread; it ends at Ctrl-C and when its parent ends."""
+    begun.set()
     cv2.setNumThreads(1)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a shell's background job
         signal.signal(signal.SIGINT, lambda *_: _end())

@@ -22,6 +22,7 @@ from leanclips.compression.quality import Goal
 from leanclips.errors import StudyError
 from leanclips.files import key, only_one, remove_asides, write_text
 from leanclips.records import TREE_REPORT, versions, write_csv
+from leanclips.workers import end_if_imported_by_worker
 
 # Video files beyond those of a study's clips.
 SUFFIXES = VIDEO_SUFFIXES | {".wmv", ".flv", ".ts", ".m2ts", ".mts", ".3gp", ".ogv", ".vob"}
@@ -90,6 +91,7 @@ def optimize_tree(source: Path, destination: Path, goal: Goal, jobs: int,
     well. Finished files are known by their content and not made again. StudyError for folders,
     files and FFmpegs that cannot be used; a video that cannot be decoded is kept and reported.
     """
+    end_if_imported_by_worker()
     tree = _tree(source, destination)
     if any(map(is_video, tree.files)):
         require_for(goal, encoding)
