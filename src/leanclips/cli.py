@@ -172,7 +172,8 @@ def encode(study: StudyFolder,
 
 @app.command()
 def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip or a folder.")],
-             destination: Annotated[Path, typer.Argument(metavar="DST", help="A folder.")],
+             destination: Annotated[Path, typer.Argument(
+                 metavar="DST", help="A folder; or, for a single clip, a file such as out.mp4.")],
              target: Annotated[float | None, typer.Option(
                  help="Quality of the worst second of each clip, at least. Default: 93 (vmaf), "
                       "96 (vmaf1), 0.98 (ssim), 40 (xpsnr, dB).")] = None,
@@ -195,12 +196,17 @@ def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip 
              max_bytes_share: Annotated[float, typer.Option(
                  help="A clip that would keep more than this share of its bytes stays as it "
                       "is.")] = 0.95,
+             keep_names: Annotated[bool, typer.Option(
+                 "--keep-names", help="Give each file its old name, suffix included, as lists of "
+                                      "annotations have it. clip.avi may be an MP4 then, which "
+                                      "readers based on FFmpeg find by themselves.")] = False,
              jobs: Jobs = None) -> None:
     """Make any folder of clips as small as it gets at a quality target.
 
     Clips that would not gain, or would lose something, are kept, each with its reason; other
     files are copied. DST/report.csv has a row for each file. A stopped run can be started again
     and continues where it was, by what is noted in the hidden folder .DST.leanclips beside DST.
+    It holds the reports of a single file, too.
 
     Example: leanclips optimize ~/videos ~/videos-small --target 93
     """
@@ -220,7 +226,7 @@ def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip 
                              "pip install 'leanclips[study]'") from None
         network = feature_drift()
     done = optimize_tree(source, destination, goal, _jobs(jobs),
-                         Encoding(codec, keyframes, preset), network)
+                         Encoding(codec, keyframes, preset), network, keep_names=keep_names)
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(done.reasons.items()))
     files, saved = f"{done.files} file{'s' * (done.files != 1)}", done.bytes_in - done.bytes_out
     print(f"{files} ({reasons}): {done.bytes_in / 1e6:.1f} MB to {done.bytes_out / 1e6:.1f} MB, "

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -9,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import av
+import cv2
 import pandas as pd
 import pytest
 
@@ -327,6 +330,142 @@ def test_a_destination_behind_a_link_is_among_the_sources_too(small, tmp_path):
     (small / "link").symlink_to(tmp_path / "other")
     with pytest.raises(StudyError, match="among their sources"):
         optimize_tree(small, tmp_path / "other" / "out", GOAL, 1)
+
+
+def container(path):
+    """The names of the container that a file is, whatever it is called."""
+    with av.open(str(path)) as file:
+        return file.format.name
+
+
+@pytest.mark.parametrize("kind, name, out", [
+    ("h264", "clip.mp4", "small.mp4"), ("h264", "clip.mp4", "small.MOV"),
+    ("mpeg4", "clip.avi", "small.mkv"), ("h264", "clip.mkv", "clip.mp4")])
+def test_a_single_clip_becomes_just_the_file_that_is_named(tmp_path, make_clip, kind, name, out):
+    clip = make_clip(tmp_path / name, kind, frames=24, size=(128, 96))
+    (tmp_path / ".aside-of-a-run-beside").mkdir()
+    before, out = clip.read_bytes(), tmp_path / out
+    for _ in range(2):
+        done = optimize_tree(clip, out, GOAL, 1)
+        made = out.stat().st_mtime_ns
+        assert done.reasons.keys() <= {"optimized", "above-tolerance"} and inspect(out)
+        assert container(out).startswith("matroska" if out.suffix == ".mkv" else "mov,mp4")
+        assert clip.read_bytes() == before and {path.name for path in tmp_path.iterdir()} == {
+            clip.name, out.name, f".{out.name}.leanclips", ".aside-of-a-run-beside"}
+    assert optimize_tree(clip, out, GOAL, 1).bytes_out == done.bytes_out == out.stat().st_size
+    assert out.stat().st_mtime_ns == made
+    table = pd.read_csv(done.report)
+    assert done.report.parent == tmp_path / f".{out.name}.leanclips"
+    assert list(table["file"]) == [clip.name] and list(table["delivered"]) == [out.name]
+
+
+@pytest.mark.parametrize("name, out, codec, said", [
+    ("0.mp4", "out.avi", None, "out.avi: a re-encoded clip cannot be a .avi file; end its name in "
+                               ".mp4, .mkv, .m4v, .mov, or add --keep-names"),
+    ("0.mp4", "out.m4v", "hevc", "end its name in .mp4, .mkv, .mov, or add"),
+    ("0.mp4", "0.mp4", None, "would be delivered in place of its source; name another file"),
+    ("0.mp4", "1.mp4", None, "is there already, and leanclips did not make it"),
+    ("a.txt", "out.mp4", None, "stays as it is (not-video), and so cannot become a .mp4 file; "
+                               "name a folder for it"),
+    ("a.avi", "out.mp4", None, "stays as it is (unreadable, the clip cannot be read")])
+def test_a_file_that_cannot_be_is_told_and_not_made(small, name, out, codec, said):
+    (small / "a.txt").write_text("a")
+    (small / "a.avi").write_text("a")
+    before = contents(small)
+    with pytest.raises(StudyError, match=re.escape(said)):
+        optimize_tree(small / name, small / out, GOAL, 1, Encoding(codec))
+    assert {name: made for name, made in contents(small).items()
+            if ".leanclips/" not in name} == before
+
+
+def test_a_single_file_has_one_source(small, tmp_path):
+    optimize_tree(small / "0.mp4", tmp_path / "out.mp4", GOAL, 1)
+    before = file_sha256(tmp_path / "out.mp4")
+    with pytest.raises(StudyError, match=f"holds the optimized clips of {small / '0.mp4'}"):
+        optimize_tree(small / "1.mp4", tmp_path / "out.mp4", GOAL, 1)
+    assert file_sha256(tmp_path / "out.mp4") == before
+    (tmp_path / "folder.mp4").mkdir()  # is a folder, whatever its name
+    optimize_tree(small / "1.mp4", tmp_path / "folder.mp4", GOAL, 1)
+    assert (tmp_path / "folder.mp4" / "1.mp4").is_file()
+
+
+def test_a_single_file_is_never_half_written(small, tmp_path):
+    out = tmp_path / "new" / "out.mp4"
+    process = subprocess.Popen(command(small / "0.mp4", out, "--target", 80),
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    state, deadline = out.with_name(".out.mp4.leanclips"), time.monotonic() + 60
+    while not list(state.glob(".aside-*/**/try-*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    time.sleep(0.5)
+    assert list(state.glob(".aside-*")) and not out.exists()
+    done = optimize_tree(small / "0.mp4", out, GOAL, 1)
+    assert out.stat().st_size == done.bytes_out and not list(state.glob(".aside-*"))
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory, make_clip):
+    """A set of two classes, optimized under its old names: source and result."""
+    root = tmp_path_factory.mktemp("named")
+    for seed, name in enumerate(("walk/a.avi", "walk/b.avi", "run/a.avi", "run/a.mp4")):
+        make_clip(root / "in" / name, "mpeg4" if name.endswith("avi") else "h264", frames=24,
+                  size=(128, 96), seed=seed)
+    make_clip(root / "in" / "run" / "c.avi", "odd", frames=24)
+    (root / "in" / "run" / "a.txt").write_text("a")
+    optimize_tree(root / "in", root / "out", GOAL, 1)
+    assert (root / "out" / "walk" / "b.mp4").is_file()
+    optimize_tree(root / "in", root / "out", GOAL, 2, keep_names=True)
+    return root / "in", root / "out"
+
+
+def test_kept_names_are_those_of_the_source(named):
+    source, out = named
+    table = report(out)
+    assert set(contents(out, ("report.csv", "report.json"))) == set(contents(source))
+    assert list(table["delivered"]) == list(table.index)
+    assert container(source / "walk" / "b.avi") == "avi"
+    assert container(out / "walk" / "b.avi").startswith("mov,mp4")
+    assert container(out / "run" / "c.avi") == "avi"  # an odd size: the original
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.avi")}
+    optimize_tree(source, out, GOAL, 1, keep_names=True)
+    assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*.avi")}
+
+
+def test_every_reader_reads_clips_under_their_old_names(named):
+    for file, row in report(named[1]).drop("run/a.txt").iterrows():
+        path = named[1] / file
+        assert inspect(path).frames == 24
+        video, frames = cv2.VideoCapture(str(path)), 0
+        while video.read()[0]:
+            frames += 1
+        assert frames == 24, file
+
+
+def test_torchcodec_reads_clips_under_their_old_names(named):
+    try:  # it needs an FFmpeg of its own, and says so by a RuntimeError
+        from torchcodec.decoders import VideoDecoder
+    except (ImportError, RuntimeError) as error:
+        pytest.skip(f"no TorchCodec: {str(error).splitlines()[0]}")
+    for path in named[1].rglob("*.avi"):
+        assert len(list(VideoDecoder(path))) == 24
+
+
+def test_torchvision_finds_a_set_by_its_annotation_list(named, tmp_path):
+    """UCF101 knows no suffix but .avi. It reads frames only where torchvision still has a reader."""
+    import torch
+    from torchvision.datasets import UCF101
+    from torchvision.datasets.folder import find_classes, make_dataset
+
+    (tmp_path / "trainlist01.txt").write_text("walk/a.avi 1\nrun/a.avi 2\nrun/c.avi 2\n")
+    samples = make_dataset(str(named[1]), find_classes(named[1])[1], ("avi",))
+    paths = [path for path, _ in samples]
+    assert [label for _, label in samples] == [0, 0, 1, 1]
+    found = UCF101(str(named[1]), str(tmp_path), frames_per_clip=8, step_between_clips=8,
+                   _precomputed_metadata={
+                       "video_paths": paths, "video_fps": [25.0] * len(paths),
+                       "video_pts": [torch.arange(inspect(Path(path)).frames) for path in paths]})
+    assert found.classes == ["run", "walk"] and len(found) == 3 * 3
 
 
 def command(*arguments):

@@ -5,10 +5,11 @@ search began. A clip whose record and bytes match is not made again.
 """
 
 import json
+import os
 import random
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -22,7 +23,7 @@ from leanclips.compression.optimize import (Drift, Outcome, Reason, constant, ex
 from leanclips.compression.quality import Goal, Quality
 from leanclips.compression.search import Solved
 from leanclips.errors import ClipError, StudyError
-from leanclips.files import file_sha256, key, remove_asides, write_text
+from leanclips.files import file_sha256, folder_aside, key, remove_asides, write_text
 from leanclips.workers import run_learning
 
 RECIPE = 5  # raise it when a change in this package makes other bytes from the same inputs
@@ -42,6 +43,7 @@ class ClipJob:
     how: tuple
     drift: Drift | None = None
     lenient: bool = False  # a clip that cannot be read is kept, else an error
+    made_in: Path | None = None  # made in this folder, then renamed to the destination's very name
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ def make_all(clip_jobs: Sequence[ClipJob], jobs: int, what: str) -> list[Made]:
             require_for(*settings)
         elif kind == "constant":
             require_for(Goal(), settings[1])
-    remove_asides(path.parent for job in clip_jobs for path in (job.destination, job.record))
+    remove_asides(folder for job in clip_jobs
+                  for folder in (job.made_in or job.destination.parent, job.record.parent))
     saved = [0, 0]
 
     def note(made: Made) -> str:
@@ -102,17 +105,19 @@ def make(job: ClipJob, known: Sequence[Solved | None] = ()) -> Made:
     """Make one clip, unless its record and its bytes show that it is made already."""
     sha256_in = file_sha256(job.parent)
     wanted = key(RECIPE, job.destination.name, [_told(part) for part in job.how],
-                 job.drift and job.drift.fingerprint, sha256_in, ffmpeg_version())
+                 job.drift and job.drift.fingerprint, sha256_in, ffmpeg_version(),
+                 *["exact"] * bool(job.made_in))
     before = _before(job)
     if before and before.key == wanted:
         return before
-    outcome = _outcome(job, [clip for clip in known if clip is not None])
+    outcome = _deliver(job, [clip for clip in known if clip is not None])
     facts = None
     if job.how[0] != "copy":
         with suppress(ClipError) if job.lenient else nullcontext():
             facts = probe(outcome.path, least=1)
     made = Made(job.parent.name, wanted, outcome, facts, sha256_in, file_sha256(outcome.path))
-    if before and before.outcome.path != outcome.path:  # it had another suffix
+    # It had another suffix; another clip of this run may have that name by now.
+    if (before := _before(job)) and before.outcome.path != outcome.path:
         before.outcome.path.unlink()
     write_text(job.record, json.dumps(asdict(made), indent=1, default=lambda path: path.name))
     return made
@@ -135,6 +140,21 @@ def _told(part: object) -> object:
     if isinstance(part, Goal) and part.metric == "ssim" and filters_of("ssim") != ("libvmaf",):
         return asdict(part) | {"filters": filters_of("ssim")}
     return asdict(part) if isinstance(part, Goal | Encoding | Roi) else part
+
+
+def _deliver(job: ClipJob, known: Sequence[Solved]) -> Outcome:
+    """The outcome of a job whose result has the name that it gets, or just its destination's."""
+    if job.made_in is None:
+        return _outcome(job, known)
+    with folder_aside(job.made_in) as folder:
+        outcome = _outcome(replace(job, destination=folder / job.parent.name), known)
+        wanted = job.destination.suffix.lower()
+        if not outcome.crfs and job.parent.suffix.lower() != wanted:
+            why = ", ".join(filter(None, (outcome.reason, outcome.detail)))
+            raise StudyError(f"stays as it is ({why}), and so cannot become a {wanted} file",
+                             job.parent, "name a folder for it")
+        os.replace(outcome.path, job.destination)
+    return replace(outcome, path=job.destination)
 
 
 def _outcome(job: ClipJob, known: Sequence[Solved]) -> Outcome:

@@ -183,6 +183,7 @@ class Encoding:
     codec: str | None = None  # a name of CODECS; None: the clip's own of these, or H.264
     keyframes: float = 2.0  # the longest time from a keyframe to the next, in seconds
     preset: str | None = None  # the encoder's; None: Codec.preset
+    suffix: str | None = None  # of the container; None: as contract.suffix_for has it
 
     def gop(self, fps: float) -> int:
         """The most frames from a keyframe to the next."""

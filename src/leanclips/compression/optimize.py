@@ -118,7 +118,8 @@ def optimize(source: Path, goal: Goal, destination: Path, encoding: Encoding = E
     with folder_aside(destination.parent) as folder:
 
         def attempt(crfs: tuple[float, ...]) -> Trial:
-            path = folder / f"try-{len(made)}{suffix_for(source, was, codec)}"
+            suffix = encoding.suffix or suffix_for(source, was, codec)
+            path = folder / f"try-{len(made)}{suffix}"
             encode(source, path, encoding, was.fps, crfs, starts)
             quality, moved = measure(path, source, times, goal), None
             headroom = quality.headroom if len(crfs) > 1 else (min(quality.headroom),)

@@ -5,7 +5,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from glob import escape
 from itertools import chain, cycle
 from pathlib import Path
@@ -15,7 +15,7 @@ import pandas as pd
 
 from leanclips.clips import VIDEO_SUFFIXES
 from leanclips.compression.batch import ClipJob, Made, make_all
-from leanclips.compression.contract import delivered, suffixes
+from leanclips.compression.contract import TAKEN, delivered, suffixes
 from leanclips.compression.ffmpeg import MODELS, Encoding, ffmpeg_version, filters_of
 from leanclips.compression.optimize import Drift, Reason, require_for
 from leanclips.compression.quality import Goal
@@ -70,6 +70,32 @@ def _cannot_be_read(error: OSError) -> None:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a run delivers: a tree into the folder `destination`, or a single clip as that file."""
+
+    destination: Path
+    single: bool
+
+    @property
+    def state(self) -> Path:
+        """What leanclips knows of what it delivered, beside it: a loader of class folders would
+        take a folder in it for a class.
+        """
+        place = self.destination.resolve()
+        return place.with_name(f".{place.name}.leanclips")
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the delivered files."""
+        return self.destination.parent if self.single else self.destination
+
+    @property
+    def reports(self) -> tuple[Path, ...]:
+        folder = self.state if self.single else self.destination
+        return tuple(folder / name for name in REPORTS)
+
+
+@dataclass(frozen=True)
 class Summary:
     """The result for a tree: its report and the totals."""
 
@@ -83,58 +109,76 @@ class Summary:
 
 
 def optimize_tree(source: Path, destination: Path, goal: Goal, jobs: int,
-                  encoding: Encoding = Encoding(), drift: Drift | None = None) -> Summary:
-    """Optimize the file or tree `source` into the folder `destination`.
+                  encoding: Encoding = Encoding(), drift: Drift | None = None, *,
+                  keep_names: bool = False) -> Summary:
+    """Optimize the file or tree `source` into the folder `destination`; a file, where that has the
+    suffix of a video, into just that file.
 
     The same tree results: videos re-encoded or, with a reason, kept; other files copied; links
     followed. report.csv has a row for each file, report.json every zone and every encode as
-    well. Finished files are known by their content and not made again. StudyError for folders,
+    well. Finished files are known by their content and not made again. With `keep_names`, each file
+    has its old name, suffix included, whatever container is in it. StudyError for folders,
     files and FFmpegs that cannot be used; a video that cannot be decoded is kept and reported.
     """
     end_if_imported_by_worker()
-    tree = _tree(source, destination)
+    place = Place(destination, source.is_file() and is_video(destination)
+                  and not destination.is_dir())
+    tree = _tree(source, place)
     if any(map(is_video, tree.files)):
         require_for(goal, encoding)
-    root = source if source.is_dir() else source.parent
-    state = _state(destination)
+    if place.single and not keep_names:
+        encoding = replace(encoding, suffix=_container(destination, encoding.codec))
+    root, folder, state = source if source.is_dir() else source.parent, place.folder, place.state
     with only_one(state / "lock", destination):
         names = [file.relative_to(root).as_posix() for file in tree.files]
-        places = destinations(tree, root, destination, encoding.codec)
+        places = ({source: destination} if place.single else
+                  {file: folder / name for file, name in zip(tree.files, names, strict=True)}
+                  if keep_names else destinations(tree, root, folder, encoding.codec))
         copied = dict.fromkeys((file for file in tree.files if not is_video(file)),
                                Reason.NOT_VIDEO) | in_playlists(tree.files)
-        # The names of the records have one length, whatever the file's.
+        # The names of the records have one length, whatever the file's. Beside a single file,
+        # another run may be at work.
         clip_jobs = [ClipJob(file, places[file], state / "files" / f"{key(name)}.json",
                              ("copy", copied[file]) if file in copied else
                              ("optimize", goal, encoding),
-                             None if file in copied else drift, lenient=True)
+                             None if file in copied else drift, lenient=True,
+                             made_in=state if place.single else
+                             places[file].parent if keep_names else None)
                      for file, name in zip(tree.files, names, strict=True)]
-        claimed = _claim(clip_jobs, root, destination, encoding.codec)
-        for folder in tree.folders:
-            (destination / folder.relative_to(root)).mkdir(parents=True, exist_ok=True)
-        for name in REPORTS:  # of the clips that this run is about to replace
-            (destination / name).unlink(missing_ok=True)
+        claimed = _claim(clip_jobs, source if place.single else root, place, encoding.codec)
+        for inner in tree.folders:
+            (folder / inner.relative_to(root)).mkdir(parents=True, exist_ok=True)
+        for report in place.reports:  # of the clips that this run is about to replace
+            report.unlink(missing_ok=True)
         made = make_all(clip_jobs, jobs, "optimize")
-        rows = [{"file": name, "delivered": one.outcome.path.relative_to(destination).as_posix()}
+        rows = [{"file": name, "delivered": one.outcome.path.relative_to(folder).as_posix()}
                 | one.row(scored=bool(one.outcome.crfs))
                 for name, one in zip(names, made, strict=True)]
         table = pd.DataFrame(rows, columns=list(TREE_REPORT)).astype(
             dict.fromkeys(("frames", "width", "height", "zones"), "Int64"))
-        write_csv(destination / "report.csv", table)
+        report, details = place.reports
+        write_csv(report, table)
         stale = sorted(name for name in claimed - {*table["delivered"], *REPORTS}
-                       if (destination / name).exists())
-        details = _details(rows, made, goal, encoding, drift) | {"not_of_this_source": stale}
-        write_text(destination / "report.json", json.dumps(details, indent=1) + "\n")
-    return Summary(destination / "report.csv", len(names), int(table["bytes_in"].sum()),
+                       if (folder / name).exists())
+        told = _details(rows, made, goal, encoding, drift) | {"not_of_this_source": stale}
+        write_text(details, json.dumps(told, indent=1) + "\n")
+    return Summary(report, len(names), int(table["bytes_in"].sum()),
                    int(table["bytes_out"].sum()), dict(Counter(table["reason"])), tree.others,
-                   tuple(destination / name for name in stale))
+                   tuple(folder / name for name in stale))
 
 
-def _tree(source: Path, destination: Path) -> Tree:
+def _tree(source: Path, place: Place) -> Tree:
+    destination = place.destination
     if not source.exists():
         raise StudyError("there is no such file or folder", source, "name the clips to optimize")
+    one, inner = source.is_file(), destination.resolve()
+    if place.single:
+        if inner == source.resolve():
+            raise StudyError("would be delivered in place of its source", source,
+                             "name another file")
+        return Tree((source,))
     if destination.is_file():
         raise StudyError("is a file", destination, "name a folder for the optimized clips")
-    one, inner = source.is_file(), destination.resolve()
     tree = Tree((source,)) if one else walk(source)
     if (inner == source.resolve().parent if one else
             any(inner.is_relative_to(folder.resolve()) for folder in tree.folders)):
@@ -149,42 +193,46 @@ def _tree(source: Path, destination: Path) -> Tree:
     return tree
 
 
-def _state(destination: Path) -> Path:
-    """What leanclips knows of a folder of optimized clips, beside it: a loader of class folders
-    would take a folder in it for a class.
-    """
-    place = destination.resolve()
-    return place.with_name(f".{place.name}.leanclips")
+def _container(destination: Path, codec: str | None) -> str:
+    """The suffix of the container of a single clip, by the file that it becomes."""
+    suffix = destination.suffix.lower()
+    taken = [name for name, codecs in TAKEN.items() if codec is None or codec in codecs]
+    if suffix not in taken:
+        raise StudyError(f"a re-encoded clip cannot be a {suffix} file", destination,
+                         f"end its name in {', '.join(taken)}, or add --keep-names")
+    return suffix
 
 
-def _claim(clip_jobs: Sequence[ClipJob], root: Path, destination: Path,
+def _claim(clip_jobs: Sequence[ClipJob], source: Path, place: Place,
            codec: str | None) -> set[str]:
     """Note the names of the files that will be delivered, and remove what a killed run left beside
     them; all names noted so far. StudyError if one of the files is a source, or exists already and
     no run of leanclips has noted it, or if the folder holds the result of another source.
     """
-    note = _state(destination) / "claimed.json"
+    note, folder = place.state / "claimed.json", place.folder
     before = json.loads(note.read_text()) if note.exists() else {"source": "", "names": []}
     claimed = set(before["names"])
     # A source that is gone has another name now.
-    if before["source"] != str(root.resolve()) and Path(before["source"] or "?").is_dir() and any(
-            (destination / name).exists() for name in claimed):
-        raise StudyError(f"holds the optimized clips of {before['source']}", destination,
+    if before["source"] != str(source.resolve()) and Path(before["source"] or "?").exists() and any(
+            (folder / name).exists() for name in claimed):
+        raise StudyError(f"holds the optimized clips of {before['source']}", place.destination,
                          "name another folder")
-    remove_asides({destination, *((destination / name).parent for name in claimed)})
+    if not place.single:
+        remove_asides({folder, *((folder / name).parent for name in claimed)})
     sources = {job.parent.resolve() for job in clip_jobs}
-    places = {destination / name: destination for name in REPORTS}
+    places = {} if place.single else dict.fromkeys(place.reports, folder)
     for job in clip_jobs:
-        places |= dict.fromkeys(places_of(job.parent, job.destination, codec), job.parent)
+        places |= dict.fromkeys({job.destination} if job.made_in else
+                                places_of(job.parent, job.destination, codec), job.parent)
     for path, file in places.items():
         if path.resolve() in sources:
             raise StudyError("would be delivered in place of a source", file,
                              "name another folder for the optimized clips")
-        if path.exists() and path.relative_to(destination).as_posix() not in claimed:
+        if path.exists() and path.relative_to(folder).as_posix() not in claimed:
             raise StudyError("is there already, and leanclips did not make it", path,
-                             "name an empty folder, or move that file away")
-    claimed.update(path.relative_to(destination).as_posix() for path in places)
-    write_text(note, json.dumps({"source": str(root.resolve()), "names": sorted(claimed)},
+                             "name another place, or move that file away")
+    claimed.update(path.relative_to(folder).as_posix() for path in places)
+    write_text(note, json.dumps({"source": str(source.resolve()), "names": sorted(claimed)},
                                 indent=1))
     return claimed
 
