@@ -200,6 +200,8 @@ def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip 
                  "--keep-names", help="Give each file its old name, suffix included, as lists of "
                                       "annotations have it. clip.avi may be an MP4 then, which "
                                       "readers based on FFmpeg find by themselves.")] = False,
+             again: Annotated[bool, typer.Option(
+                 "--again", help="Re-encode also the clips that leanclips made.")] = False,
              jobs: Jobs = None) -> None:
     """Make any folder of clips as small as it gets at a quality target.
 
@@ -226,7 +228,8 @@ def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip 
                              "pip install 'leanclips[study]'") from None
         network = feature_drift()
     done = optimize_tree(source, destination, goal, _jobs(jobs),
-                         Encoding(codec, keyframes, preset), network, keep_names=keep_names)
+                         Encoding(codec, keyframes, preset), network,
+                         keep_names=keep_names, again=again)
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(done.reasons.items()))
     files, saved = f"{done.files} file{'s' * (done.files != 1)}", done.bytes_in - done.bytes_out
     print(f"{files} ({reasons}): {done.bytes_in / 1e6:.1f} MB to {done.bytes_out / 1e6:.1f} MB, "

@@ -682,10 +682,10 @@ def test_a_clip_that_leanclips_itself_fails_on_ends_no_folder(tmp_path, make_cli
     made = [make_clip(tmp_path / "in" / name, frames=12, size=(128, 96)) for name in
             ("a.mp4", "b.mp4")]
 
-    def fails(source, *of):
+    def fails(source, *of, **named):
         if source.name == "a.mp4":
             raise IndexError("list index out of range")
-        return optimize(source, *of)
+        return optimize(source, *of, **named)
 
     monkeypatch.setattr(batch, "optimize", fails)
     outcomes = [batch.make(batch.ClipJob(
@@ -694,6 +694,19 @@ def test_a_clip_that_leanclips_itself_fails_on_ends_no_folder(tmp_path, make_cli
     assert outcomes[0].reason == "unreadable" and outcomes[1].tries
     assert outcomes[0].detail == "leanclips fails on it (IndexError: list index out of range)"
     assert outcomes[0].path.read_bytes() == made[0].read_bytes()
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_clips_that_leanclips_made_are_encoded_again_on_request(small, monkeypatch, again):
+    told = []
+    monkeypatch.setattr(batch, "optimize", lambda *of, **named: told.append(named) or optimize(
+        *of, **named))
+    monkeypatch.setattr(batch, "run_learning", lambda make, jobs, *_: list(map(make, jobs)))
+    optimize_tree(small, small.parent / "out", GOAL, 1, again=again)
+    assert told == 3 * [{"again": again}]
+    told.clear()
+    optimize_tree(small, small.parent / "out", GOAL, 1, again=again)
+    assert told == []  # what is done is done
 
 
 def test_most_videos_unreadable_is_told_and_exit_status_one(tmp_path, make_clip):

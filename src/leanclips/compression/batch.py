@@ -34,7 +34,8 @@ class ClipJob:
     """One clip to make: the parent's bytes, `how` and `drift` determine the result.
 
     `how` is ("crop", roi, frames, encoder), ("constant", crf, encoding), ("external", file),
-    ("copy", reason) or ("optimize", goal, encoding).
+    ("copy", reason) or ("optimize", goal, encoding), the last one with "again" for clips that
+    leanclips made.
     """
 
     parent: Path
@@ -81,7 +82,7 @@ def make_all(clip_jobs: Sequence[ClipJob], jobs: int, what: str) -> list[Made]:
         if kind == "external":
             require(*filters_of(Goal().metric))
         elif kind == "optimize":
-            require_for(*settings)
+            require_for(*settings[:2])
         elif kind == "constant":
             require_for(Goal(), settings[1])
     remove_asides(folder for job in clip_jobs
@@ -173,8 +174,9 @@ def _outcome(job: ClipJob, known: Sequence[Solved]) -> Outcome:
             return external(job.parent, *settings, job.destination)
         if kind == "copy":
             return keep(job.parent, job.destination, *settings)
-        goal, encoding = settings
-        return optimize(job.parent, goal, job.destination, encoding, known, job.drift)
+        goal, encoding, *again = settings
+        return optimize(job.parent, goal, job.destination, encoding, known, job.drift,
+                        again=bool(again))
     except ClipError as error:
         if not job.lenient:
             raise

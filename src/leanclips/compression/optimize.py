@@ -85,7 +85,8 @@ class Outcome:
 
 
 def optimize(source: Path, goal: Goal, destination: Path, encoding: Encoding = Encoding(),
-             done: Sequence[Solved] = (), drift: Drift | None = None) -> Outcome:
+             done: Sequence[Solved] = (), drift: Drift | None = None,
+             again: bool = False) -> Outcome:
     """Deliver `source` as small as a few encodes get it while every second holds `goal`.
 
     From the finished clips in `done` of the same codec, the search learns where to begin.
@@ -107,6 +108,7 @@ def optimize(source: Path, goal: Goal, destination: Path, encoding: Encoding = E
     codec = encoding.codec or (was.codec if was.codec in CODECS else "h264")
     encoding = replace(encoding, codec=codec)
     kind, most = CODECS[codec], goal.share * source.stat().st_size
+    suffix = encoding.suffix or suffix_for(source, was, codec)
     why = unsupported(was, codec)
     if min(was.width, was.height) < smallest_scored(goal.metric) and goal.height is None:
         why = why or f"{was.width}x{was.height} is too small to be scored by {goal.metric}"
@@ -118,7 +120,6 @@ def optimize(source: Path, goal: Goal, destination: Path, encoding: Encoding = E
     with folder_aside(destination.parent) as folder:
 
         def attempt(crfs: tuple[float, ...]) -> Trial:
-            suffix = encoding.suffix or suffix_for(source, was, codec)
             path = folder / f"try-{len(made)}{suffix}"
             encode(source, path, encoding, was.fps, crfs, starts)
             quality, moved = measure(path, source, times, goal), None

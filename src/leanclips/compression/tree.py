@@ -110,15 +110,16 @@ class Summary:
 
 def optimize_tree(source: Path, destination: Path, goal: Goal, jobs: int,
                   encoding: Encoding = Encoding(), drift: Drift | None = None, *,
-                  keep_names: bool = False) -> Summary:
+                  keep_names: bool = False, again: bool = False) -> Summary:
     """Optimize the file or tree `source` into the folder `destination`; a file, where that has the
     suffix of a video, into just that file.
 
     The same tree results: videos re-encoded or, with a reason, kept; other files copied; links
     followed. report.csv has a row for each file, report.json every zone and every encode as
     well. Finished files are known by their content and not made again. With `keep_names`, each file
-    has its old name, suffix included, whatever container is in it. StudyError for folders,
-    files and FFmpegs that cannot be used; a video that cannot be decoded is kept and reported.
+    has its old name, suffix included, whatever container is in it. What leanclips made is kept,
+    unless it is to be encoded `again`. StudyError for folders, files and FFmpegs that cannot be
+    used; a video that cannot be decoded is kept and reported.
     """
     end_if_imported_by_worker()
     place = Place(destination, source.is_file() and is_video(destination)
@@ -140,7 +141,7 @@ def optimize_tree(source: Path, destination: Path, goal: Goal, jobs: int,
         # another run may be at work.
         clip_jobs = [ClipJob(file, places[file], state / "files" / f"{key(name)}.json",
                              ("copy", copied[file]) if file in copied else
-                             ("optimize", goal, encoding),
+                             ("optimize", goal, encoding, *["again"] * again),
                              None if file in copied else drift, lenient=True,
                              made_in=state if place.single else
                              places[file].parent if keep_names else None)
