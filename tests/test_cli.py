@@ -272,6 +272,32 @@ def test_the_largest_drift_is_a_gate(optimized):
     assert "efficientnet-lite2" in whole["features"]
 
 
+def test_json_is_a_line_for_each_event_and_all_text_is_elsewhere(tmp_path, make_clip, leanclips):
+    make_clip(tmp_path / "in" / "walk" / "clip.mp4", frames=24, size=(128, 96))
+    (tmp_path / "in" / "notes.txt").write_text("a")
+    for _ in range(2):  # what is known from before has its events too
+        code, out, err = leanclips("optimize", tmp_path / "in", tmp_path / "out", "--target", 80,
+                                   "--json")
+        events = [json.loads(line) for line in out.splitlines()]
+        kinds = [event["event"] for event in events]
+        assert code == 0 and "2 files (" in err and "saved" in err
+        assert kinds[:2] == ["file", "file"] and kinds[-1] == "summary"
+        assert {event["file"]: event["bytes"] for event in events[:2]} == {
+            name: (tmp_path / "in" / name).stat().st_size for name in ("notes.txt",
+                                                                       "walk/clip.mp4")}
+        results = {event["file"]: event for event in events if event["event"] == "result"}
+        clip, probes = results["walk/clip.mp4"], [event for event in events
+                                                  if event["event"] == "probe"]
+        assert clip["encodes"] == len(probes) == kinds.count("probe") > 0
+        assert clip["bytes_out"] in [probe["bytes"] for probe in probes]
+        assert all(set(probe) == {"event", "file", "crf", "bytes", "quality"} and
+                   probe["file"] == "walk/clip.mp4" for probe in probes)
+        assert results["notes.txt"]["reason"] == "not-video"
+        assert events[-1]["files"] == 2 and events[-1]["report"] == str(
+            tmp_path / "out" / "report.csv")
+        assert events[-1]["bytes_out"] == sum(row["bytes_out"] for row in results.values())
+
+
 @pytest.mark.parametrize("options, said", [
     (["--metric", "psnr"], "there is no 'psnr'"), (["--codec", "vp9"], "there is no 'vp9'"),
     (["--target", 101], "not on the scale of vmaf"),

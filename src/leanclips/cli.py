@@ -1,5 +1,6 @@
 """The command line: each verb of a study, and nothing else."""
 
+import json
 import logging
 import sys
 import warnings
@@ -41,6 +42,10 @@ def _jobs(jobs: int | None) -> int:
     from leanclips.workers import cores
 
     return jobs or cores()
+
+
+def _print_json(event: dict) -> None:
+    print(json.dumps(event, default=str), flush=True)
 
 
 def _leaks(settings, clips) -> str:
@@ -202,6 +207,9 @@ def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip 
                                       "readers based on FFmpeg find by themselves.")] = False,
              again: Annotated[bool, typer.Option(
                  "--again", help="Re-encode also the clips that leanclips made.")] = False,
+             as_json: Annotated[bool, typer.Option(
+                 "--json", help="Print a line of JSON for each file, encode and result on stdout, "
+                                "and all other text on stderr.")] = False,
              jobs: Jobs = None) -> None:
     """Make any folder of clips as small as it gets at a quality target.
 
@@ -227,13 +235,14 @@ def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip 
             raise StudyError(f"needs {error.name}", "--drift",
                              "pip install 'leanclips[study]'") from None
         network = feature_drift()
+    tell, out = (_print_json, sys.stderr) if as_json else (lambda _: None, sys.stdout)
     done = optimize_tree(source, destination, goal, _jobs(jobs),
-                         Encoding(codec, keyframes, preset), network,
-                         keep_names=keep_names, again=again)
+                         Encoding(codec, keyframes, preset), network, keep_names=keep_names,
+                         again=again, tell=tell)
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(done.reasons.items()))
     files, saved = f"{done.files} file{'s' * (done.files != 1)}", done.bytes_in - done.bytes_out
     print(f"{files} ({reasons}): {done.bytes_in / 1e6:.1f} MB to {done.bytes_out / 1e6:.1f} MB, "
-          f"{saved / max(done.bytes_in, 1):.1%} saved.\nThe report: {done.report}")
+          f"{saved / max(done.bytes_in, 1):.1%} saved.\nThe report: {done.report}", file=out)
     if done.left_out:
         several = "s" * (len(done.left_out) > 1)
         print(f"Left out: {len(done.left_out)} link{several} or special file{several}, the first "

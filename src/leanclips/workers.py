@@ -176,7 +176,7 @@ def progress(items: Iterable[T], total: int, what: str, unit: str = "clips",
     last = 0.0 if cell else start  # a bar begins with the first item
     for done, item in enumerate(items, 1):
         yield item
-        noted, now = f", {note(item)}" if note else "", time.monotonic()
+        text, now = note(item) if note else "", time.monotonic()
         if done == total or now - last >= (SECONDS_BETWEEN_BARS if cell else SECONDS_BETWEEN_LINES):
             last, rate = now, done / max(now - start, 1e-9)
             if cell:
@@ -184,7 +184,7 @@ def progress(items: Iterable[T], total: int, what: str, unit: str = "clips",
                                                 unit=f" {unit}"))
             else:
                 print(f"{what}: {done}/{total} {unit}, {rate:.1f}/s, {(total - done) / rate:.0f} "
-                      f"s left{noted}", file=sys.stderr, flush=True)
+                      f"s left{', ' * bool(text)}{text}", file=sys.stderr, flush=True)
     if cell:
         _show_in_cell("")
 

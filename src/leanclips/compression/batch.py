@@ -7,7 +7,7 @@ search began. A clip whose record and bytes match is not made again.
 import json
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -74,9 +74,11 @@ class Made:
         return row
 
 
-def make_all(clip_jobs: Sequence[ClipJob], jobs: int, what: str) -> list[Made]:
-    """Make every clip that is not made already, in order. `what` names the work in progress.
-    StudyError, before any work, where FFmpeg lacks what these jobs need.
+def make_all(clip_jobs: Sequence[ClipJob], jobs: int, what: str,
+             done: Callable[[int, Made], object] = lambda *_: None) -> list[Made]:
+    """Make every clip that is not made already, in order. `what` names the work in progress; `done`
+    gets each result as it comes, and the number of its job. StudyError, before any work, where
+    FFmpeg lacks what these jobs need.
     """
     for kind, *settings in {job.how[0]: job.how for job in clip_jobs}.values():
         if kind == "external":
@@ -88,17 +90,19 @@ def make_all(clip_jobs: Sequence[ClipJob], jobs: int, what: str) -> list[Made]:
     remove_asides(folder for job in clip_jobs
                   for folder in (job.made_in or job.destination.parent, job.record.parent))
     saved = [0, 0]
-
-    def note(made: Made) -> str:
-        saved[0] += made.outcome.bytes_in - made.outcome.bytes_out
-        saved[1] += made.outcome.bytes_in
-        return f"{saved[0] / 1e6:.1f} MB ({saved[0] / max(saved[1], 1):.0%}) saved"
-
     # In random order: neighbours in a table are alike, and each clip should learn from all kinds.
     order = random.Random(len(clip_jobs)).sample(range(len(clip_jobs)), len(clip_jobs))
+    turns = iter(order)
+    saves = any(job.how[0] == "optimize" for job in clip_jobs)
+
+    def note(made: Made) -> str:
+        done(next(turns), made)
+        saved[0] += made.outcome.bytes_in - made.outcome.bytes_out
+        saved[1] += made.outcome.bytes_in
+        return saves * f"{saved[0] / 1e6:.1f} MB ({saved[0] / max(saved[1], 1):.0%}) saved"
+
     made = run_learning(make, [clip_jobs[n] for n in order], jobs, what,
-                        lambda made: made.outcome.solved,
-                        note if any(job.how[0] == "optimize" for job in clip_jobs) else None)
+                        lambda made: made.outcome.solved, note)
     return [one for _, one in sorted(zip(order, made, strict=True), key=lambda pair: pair[0])]
 
 

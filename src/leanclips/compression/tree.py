@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from glob import escape
 from itertools import chain, cycle
@@ -110,7 +110,8 @@ class Summary:
 
 def optimize_tree(source: Path, destination: Path, goal: Goal, jobs: int,
                   encoding: Encoding = Encoding(), drift: Drift | None = None, *,
-                  keep_names: bool = False, again: bool = False) -> Summary:
+                  keep_names: bool = False, again: bool = False,
+                  tell: Callable[[dict], object] = lambda _: None) -> Summary:
     """Optimize the file or tree `source` into the folder `destination`; a file, where that has the
     suffix of a video, into just that file.
 
@@ -119,7 +120,8 @@ def optimize_tree(source: Path, destination: Path, goal: Goal, jobs: int,
     well. Finished files are known by their content and not made again. With `keep_names`, each file
     has its old name, suffix included, whatever container is in it. What leanclips made is kept,
     unless it is to be encoded `again`. StudyError for folders, files and FFmpegs that cannot be
-    used; a video that cannot be decoded is kept and reported.
+    used; a video that cannot be decoded is kept and reported. `tell` gets an event, as README.md
+    has it, for each file that is found, and when a file is done for each encode and the result.
     """
     end_if_imported_by_worker()
     place = Place(destination, source.is_file() and is_video(destination)
@@ -151,10 +153,11 @@ def optimize_tree(source: Path, destination: Path, goal: Goal, jobs: int,
             (folder / inner.relative_to(root)).mkdir(parents=True, exist_ok=True)
         for report in place.reports:  # of the clips that this run is about to replace
             report.unlink(missing_ok=True)
-        made = make_all(clip_jobs, jobs, "optimize")
-        rows = [{"file": name, "delivered": one.outcome.path.relative_to(folder).as_posix()}
-                | one.row(scored=bool(one.outcome.crfs))
-                for name, one in zip(names, made, strict=True)]
+        for file, name in zip(tree.files, names, strict=True):
+            tell({"event": "file", "file": name, "bytes": file.stat().st_size})
+        made = make_all(clip_jobs, jobs, "optimize",
+                        lambda number, one: _tell(tell, _row(names[number], one, folder), one))
+        rows = [_row(name, one, folder) for name, one in zip(names, made, strict=True)]
         table = pd.DataFrame(rows, columns=list(TREE_REPORT)).astype(
             dict.fromkeys(("frames", "width", "height", "zones"), "Int64"))
         report, details = place.reports
@@ -163,9 +166,11 @@ def optimize_tree(source: Path, destination: Path, goal: Goal, jobs: int,
                        if (folder / name).exists())
         told = _details(rows, made, goal, encoding, drift) | {"not_of_this_source": stale}
         write_text(details, json.dumps(told, indent=1) + "\n")
-    return Summary(report, len(names), int(table["bytes_in"].sum()),
-                   int(table["bytes_out"].sum()), dict(Counter(table["reason"])), tree.others,
-                   tuple(folder / name for name in stale))
+    summary = Summary(report, len(names), int(table["bytes_in"].sum()),
+                      int(table["bytes_out"].sum()), dict(Counter(table["reason"])), tree.others,
+                      tuple(folder / name for name in stale))
+    tell({"event": "summary"} | asdict(summary))
+    return summary
 
 
 def _tree(source: Path, place: Place) -> Tree:
@@ -236,6 +241,20 @@ def _claim(clip_jobs: Sequence[ClipJob], source: Path, place: Place,
     write_text(note, json.dumps({"source": str(source.resolve()), "names": sorted(claimed)},
                                 indent=1))
     return claimed
+
+
+def _row(name: str, one: Made, folder: Path) -> dict[str, object]:
+    """A file's row of the report."""
+    return ({"file": name, "delivered": one.outcome.path.relative_to(folder).as_posix()}
+            | one.row(scored=bool(one.outcome.crfs)))
+
+
+def _tell(tell: Callable[[dict], object], row: dict[str, object], one: Made) -> None:
+    """The events of a file that is done."""
+    for sample in one.outcome.tries:
+        tell({"event": "probe", "file": row["file"], "crf": sample.crf, "bytes": sample.bytes,
+              "quality": sample.quality})
+    tell({"event": "result"} | {name: row[name] for name in TREE_REPORT if name in row})
 
 
 def _details(rows: Sequence[dict], made: Sequence[Made], goal: Goal, encoding: Encoding,
