@@ -290,7 +290,7 @@ def test_json_is_a_line_for_each_event_and_all_text_is_elsewhere(tmp_path, make_
                                                   if event["event"] == "probe"]
         assert clip["encodes"] == len(probes) == kinds.count("probe") > 0
         assert clip["bytes_out"] in [probe["bytes"] for probe in probes]
-        assert all(set(probe) == {"event", "file", "crf", "bytes", "quality"} and
+        assert all(set(probe) == {"event", "file", "crfs", "bytes", "quality"} and
                    probe["file"] == "walk/clip.mp4" for probe in probes)
         assert results["notes.txt"]["reason"] == "not-video"
         assert events[-1]["files"] == 2 and events[-1]["report"] == str(

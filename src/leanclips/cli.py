@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from runpy import run_path
 from typing import Annotated
@@ -42,10 +43,6 @@ def _jobs(jobs: int | None) -> int:
     from leanclips.workers import cores
 
     return jobs or cores()
-
-
-def _print_json(event: dict) -> None:
-    print(json.dumps(event, default=str), flush=True)
 
 
 def _leaks(settings, clips) -> str:
@@ -207,6 +204,9 @@ def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip 
                                       "readers based on FFmpeg find by themselves.")] = False,
              again: Annotated[bool, typer.Option(
                  "--again", help="Re-encode also the clips that leanclips made.")] = False,
+             only_plan: Annotated[bool, typer.Option(
+                 "--plan", help="Write nothing: predict bytes, CRF and time from samples of a few "
+                                "clips.")] = False,
              as_json: Annotated[bool, typer.Option(
                  "--json", help="Print a line of JSON for each file, encode and result on stdout, "
                                 "and all other text on stderr.")] = False,
@@ -221,6 +221,7 @@ def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip 
     Example: leanclips optimize ~/videos ~/videos-small --target 93
     """
     from leanclips.compression.ffmpeg import Encoding
+    from leanclips.compression.plan import plan
     from leanclips.compression.quality import METRICS, Goal
     from leanclips.compression.tree import optimize_tree
 
@@ -235,10 +236,16 @@ def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip 
             raise StudyError(f"needs {error.name}", "--drift",
                              "pip install 'leanclips[study]'") from None
         network = feature_drift()
-    tell, out = (_print_json, sys.stderr) if as_json else (lambda _: None, sys.stdout)
-    done = optimize_tree(source, destination, goal, _jobs(jobs),
-                         Encoding(codec, keyframes, preset), network, keep_names=keep_names,
-                         again=again, tell=tell)
+    out = sys.stderr if as_json else sys.stdout
+
+    def tell(event: dict) -> None:
+        if as_json:
+            print(json.dumps(event, default=str), flush=True)
+
+    what = (source, destination, goal, _jobs(jobs), Encoding(codec, keyframes, preset), network)
+    if only_plan:
+        return _show_plan(plan(*what, keep_names=keep_names, again=again), _jobs(jobs), tell, out)
+    done = optimize_tree(*what, keep_names=keep_names, again=again, tell=tell)
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(done.reasons.items()))
     files, saved = f"{done.files} file{'s' * (done.files != 1)}", done.bytes_in - done.bytes_out
     print(f"{files} ({reasons}): {done.bytes_in / 1e6:.1f} MB to {done.bytes_out / 1e6:.1f} MB, "
@@ -255,6 +262,21 @@ def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip 
         print(f"Most videos cannot be read: {unreadable} of {videos}, see the report.",
               file=sys.stderr)
         raise typer.Exit(1)
+
+
+def _show_plan(planned, jobs: int, tell, out) -> None:
+    """Print what is expected, clip by clip, and of the whole."""
+    print("  MB now  predicted  seconds  CRF or reason    file", file=out)
+    for clip in planned.clips:
+        tell({"event": "plan"} | asdict(clip))
+        print(f"{clip.bytes_in / 1e6:8.2f} {clip.bytes_out / 1e6:10.2f} {clip.seconds:8.1f}  "
+              f"{clip.crf or clip.reason!s:16} {clip.file}", file=out)
+    tell({"event": "summary"} | {name: value for name, value in asdict(planned).items()
+                                 if name != "clips"})
+    now, then = planned.bytes_in / 1e6, planned.bytes_out / 1e6
+    print(f"A prediction from {len(planned.clips)} of {planned.videos} videos, about 10 s of each: "
+          f"{now:.1f} MB to {then:.1f} MB, {1 - then / max(now, 1e-9):.1%} saved, in about "
+          f"{planned.seconds / 60:.1f} minutes with --jobs {jobs}. Nothing was written.", file=out)
 
 
 @app.command()

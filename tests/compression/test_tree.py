@@ -363,7 +363,7 @@ def test_a_single_clip_becomes_just_the_file_that_is_named(tmp_path, make_clip, 
     ("0.mp4", "out.avi", None, "out.avi: a re-encoded clip cannot be a .avi file; end its name in "
                                ".mp4, .mkv, .m4v, .mov, or add --keep-names"),
     ("0.mp4", "out.m4v", "hevc", "end its name in .mp4, .mkv, .mov, or add"),
-    ("0.mp4", "0.mp4", None, "would be delivered in place of its source; name another file"),
+    ("0.mp4", "0.mp4", None, "would be delivered in place of a source; name another place"),
     ("0.mp4", "1.mp4", None, "is there already, and leanclips did not make it"),
     ("a.txt", "out.mp4", None, "stays as it is (not-video), and so cannot become a .mp4 file; "
                                "name a folder for it"),

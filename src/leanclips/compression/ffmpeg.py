@@ -223,6 +223,13 @@ def encode(source: Path, destination: Path, encoding: Encoding, fps: float,
          *BITEXACT, "-movflags", "+faststart", destination.resolve()], source)
 
 
+def cut(source: Path, destination: Path, start: float, seconds: float) -> None:
+    """Copy about this part of a clip, from the keyframe before `start` on, with its tracks."""
+    run(["-ss", f"{start:.3f}", "-i", source.resolve(), "-t", seconds, "-map", "0:v", "-map",
+         "0:a?", "-map", "0:s?", "-c", "copy", "-avoid_negative_ts", "make_zero",
+         destination.resolve()], source)
+
+
 def write_frames(frames: Iterable[np.ndarray], destination: Path, fps: int) -> None:
     """Encode RGB frames (height, width, 3), uint8, by x264 into an MP4, whole or not at all."""
     first = next(frames := iter(frames))

@@ -58,13 +58,8 @@ class Sample:
     bytes: int
     quality: float
 
-    @property
-    def crf(self) -> float:
-        """The mean CRF of the zones."""
-        return round(fmean(self.crfs), 2)
-
     def __str__(self) -> str:
-        return f"{self.crf:g}:{self.bytes}:{self.quality:g}"
+        return f"{round(fmean(self.crfs), 2):g}:{self.bytes}:{self.quality:g}"
 
 
 @dataclass(frozen=True)

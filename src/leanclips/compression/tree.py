@@ -120,17 +120,10 @@ def optimize_tree(source: Path, destination: Path, goal: Goal, jobs: int,
     well. Finished files are known by their content and not made again. With `keep_names`, each file
     has its old name, suffix included, whatever container is in it. What leanclips made is kept,
     unless it is to be encoded `again`. StudyError for folders, files and FFmpegs that cannot be
-    used; a video that cannot be decoded is kept and reported. `tell` gets an event, as README.md
-    has it, for each file that is found, and when a file is done for each encode and the result.
+    used; a video that cannot be decoded is kept and reported. `tell` gets the events of README.md.
     """
     end_if_imported_by_worker()
-    place = Place(destination, source.is_file() and is_video(destination)
-                  and not destination.is_dir())
-    tree = _tree(source, place)
-    if any(map(is_video, tree.files)):
-        require_for(goal, encoding)
-    if place.single and not keep_names:
-        encoding = replace(encoding, suffix=_container(destination, encoding.codec))
+    tree, place, encoding = ready(source, destination, goal, encoding, keep_names)
     root, folder, state = source if source.is_dir() else source.parent, place.folder, place.state
     with only_one(state / "lock", destination):
         names = [file.relative_to(root).as_posix() for file in tree.files]
@@ -173,18 +166,34 @@ def optimize_tree(source: Path, destination: Path, goal: Goal, jobs: int,
     return summary
 
 
+def ready(source: Path, destination: Path, goal: Goal, encoding: Encoding,
+          keep_names: bool) -> tuple[Tree, Place, Encoding]:
+    """What there is to be done, where it goes, and the container that it needs. StudyError, before
+    anything is written, for what will not do.
+    """
+    place = Place(destination, source.is_file() and is_video(destination)
+                  and not destination.is_dir())
+    tree = _tree(source, place)
+    if any(map(is_video, tree.files)):
+        require_for(goal, encoding)
+    if place.single and not keep_names:
+        encoding = replace(encoding, suffix=destination.suffix.lower())
+        taken = [name for name, codecs in TAKEN.items() if encoding.codec in (None, *codecs)]
+        if encoding.suffix not in taken:
+            raise StudyError(f"a re-encoded clip cannot be a {encoding.suffix} file", destination,
+                             f"end its name in {', '.join(taken)}, or add --keep-names")
+    return tree, place, encoding
+
+
 def _tree(source: Path, place: Place) -> Tree:
     destination = place.destination
     if not source.exists():
         raise StudyError("there is no such file or folder", source, "name the clips to optimize")
-    one, inner = source.is_file(), destination.resolve()
     if place.single:
-        if inner == source.resolve():
-            raise StudyError("would be delivered in place of its source", source,
-                             "name another file")
         return Tree((source,))
     if destination.is_file():
         raise StudyError("is a file", destination, "name a folder for the optimized clips")
+    one, inner = source.is_file(), destination.resolve()
     tree = Tree((source,)) if one else walk(source)
     if (inner == source.resolve().parent if one else
             any(inner.is_relative_to(folder.resolve()) for folder in tree.folders)):
@@ -197,16 +206,6 @@ def _tree(source: Path, place: Place) -> Tree:
             raise StudyError("has the name of a report that is written beside the clips",
                              source / name, "rename it")
     return tree
-
-
-def _container(destination: Path, codec: str | None) -> str:
-    """The suffix of the container of a single clip, by the file that it becomes."""
-    suffix = destination.suffix.lower()
-    taken = [name for name, codecs in TAKEN.items() if codec is None or codec in codecs]
-    if suffix not in taken:
-        raise StudyError(f"a re-encoded clip cannot be a {suffix} file", destination,
-                         f"end its name in {', '.join(taken)}, or add --keep-names")
-    return suffix
 
 
 def _claim(clip_jobs: Sequence[ClipJob], source: Path, place: Place,
@@ -222,7 +221,7 @@ def _claim(clip_jobs: Sequence[ClipJob], source: Path, place: Place,
     if before["source"] != str(source.resolve()) and Path(before["source"] or "?").exists() and any(
             (folder / name).exists() for name in claimed):
         raise StudyError(f"holds the optimized clips of {before['source']}", place.destination,
-                         "name another folder")
+                         "name another place")
     if not place.single:
         remove_asides({folder, *((folder / name).parent for name in claimed)})
     sources = {job.parent.resolve() for job in clip_jobs}
@@ -233,7 +232,7 @@ def _claim(clip_jobs: Sequence[ClipJob], source: Path, place: Place,
     for path, file in places.items():
         if path.resolve() in sources:
             raise StudyError("would be delivered in place of a source", file,
-                             "name another folder for the optimized clips")
+                             "name another place for what is optimized")
         if path.exists() and path.relative_to(folder).as_posix() not in claimed:
             raise StudyError("is there already, and leanclips did not make it", path,
                              "name another place, or move that file away")
@@ -252,8 +251,7 @@ def _row(name: str, one: Made, folder: Path) -> dict[str, object]:
 def _tell(tell: Callable[[dict], object], row: dict[str, object], one: Made) -> None:
     """The events of a file that is done."""
     for sample in one.outcome.tries:
-        tell({"event": "probe", "file": row["file"], "crf": sample.crf, "bytes": sample.bytes,
-              "quality": sample.quality})
+        tell({"event": "probe", "file": row["file"]} | asdict(sample))
     tell({"event": "result"} | {name: row[name] for name in TREE_REPORT if name in row})
 
 
