@@ -120,7 +120,7 @@ def optimize_tree(source: Path, destination: Path, goal: Goal, jobs: int,
     well. Finished files are known by their content and not made again. With `keep_names`, each file
     has its old name, suffix included, whatever container is in it. What leanclips made is kept,
     unless it is to be encoded `again`. StudyError for folders, files and FFmpegs that cannot be
-    used; a video that cannot be decoded is kept and reported. `tell` gets the events of README.md.
+    used; a video that cannot be decoded is kept and reported. `tell` gets the events of the book.
     """
     end_if_imported_by_worker()
     tree, place, encoding = ready(source, destination, goal, encoding, keep_names)
