@@ -179,7 +179,8 @@ def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip 
              target: Annotated[float | None, typer.Option(
                  help="Quality of the worst second of each clip, at least. Default: 93 (vmaf), "
                       "96 (vmaf1), 0.98 (ssim), 40 (xpsnr, dB).")] = None,
-             metric: Annotated[str, typer.Option(help="vmaf (VMAF NEG), vmaf1 (VMAF v1), ssim or xpsnr.")] = "vmaf",
+             metric: Annotated[str, typer.Option(
+                 help="vmaf (VMAF NEG), vmaf1 (VMAF v1), ssim or xpsnr.")] = "vmaf",
              codec: Annotated[str | None, typer.Option(
                  help="h264, hevc or av1. Default: the clip's own of these, or h264.")] = None,
              display_height: Annotated[int | None, typer.Option(

@@ -173,7 +173,8 @@ def uniform(clips: Sequence[Path], target: float) -> list[Chosen]:
     try:
         with tempfile.TemporaryDirectory() as folder:
             for path in clips:
-                made = optimize(path, Goal(target), Path(folder) / "made.mp4", Encoding("h264"), done)
+                made = optimize(path, Goal(target), Path(folder) / "made.mp4", Encoding("h264"),
+                                done)
                 done += [made.solved] if made.solved else []
                 found.append(Chosen(made.crf or 0, made.bytes_out, made.quality.worst,
                                     len(made.tries)))

@@ -12,8 +12,8 @@ import pytest
 from av.video.frame import PictureType
 
 from leanclips.compression.ffmpeg import (CODECS, KEYFRAME_INTERVAL, OPENH264, X264_FALLBACK,
-                                          Encoding, crop_encoder, encode, ffmpeg_version, filters_of, has,
-                                          require, write_crop, write_frames)
+                                          Encoding, crop_encoder, encode, ffmpeg_version,
+                                          filters_of, has, require, write_crop, write_frames)
 from leanclips.compression.inspect import inspect, probe
 from leanclips.errors import ClipError, StudyError
 from leanclips.files import file_sha256

@@ -109,7 +109,8 @@ def test_a_clip_that_is_tiny_already_is_kept(tmp_path, source, ffmpeg):
 
 @pytest.mark.parametrize("name", ["walk", "golf", "pour"])
 def test_a_real_clip_as_small_as_the_target_allows_is_known_alone(tmp_path, jhmdb_clips, name):
-    encode(min(jhmdb_clips.glob(f"{name}/*.avi")), tmp_path / "small.mp4", Encoding("h264"), 25, (26,))
+    encode(min(jhmdb_clips.glob(f"{name}/*.avi")), tmp_path / "small.mp4", Encoding("h264"), 25,
+           (26,))
     outcome = optimize(tmp_path / "small.mp4", Goal(93), tmp_path / "out.mp4")
     assert kept(outcome, tmp_path / "small.mp4", Reason.NO_GAIN)
     assert len(outcome.tries) == 1

@@ -178,7 +178,8 @@ def test_a_rotated_clip_is_scored_as_high_as_it_is_shown(tmp_path, make_clip, ff
     for name in ("clip", "coarse"):
         ffmpeg("-i", tmp_path / f"{name}.mp4", "-c:v", "ffv1", tmp_path / f"{name}.mkv")
     rotated, upright = (measure(tmp_path / f"coarse{suffix}", tmp_path / f"clip{suffix}",
-                                timeline(np.arange(10) / 10), Goal(height=256)) for suffix in (".mp4", ".mkv"))
+                                timeline(np.arange(10) / 10), Goal(height=256))
+                        for suffix in (".mp4", ".mkv"))
     assert rotated == upright
 
 

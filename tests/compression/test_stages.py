@@ -132,7 +132,8 @@ def test_a_control_that_cannot_be_met_is_told(opened):
     report.to_csv(layout.report("optimized"), index=False)
     layout.control("constant").unlink()
     with pytest.raises(StudyError, match="no constant CRF takes the bytes of 'optimized'"):
-        find_constant_crf(layout, of_role(clips, Role.TARGET)[:2], "constant", "optimized", Encoding("h264"), 1)
+        find_constant_crf(layout, of_role(clips, Role.TARGET)[:2], "constant", "optimized",
+                          Encoding("h264"), 1)
 
 
 def test_a_stopped_search_for_the_control_goes_on_where_it_was(opened):
@@ -243,4 +244,5 @@ def test_the_control_without_x264_is_one_sentence(opened, ffmpeg_without):
     layout.control("constant").unlink()
     ffmpeg_without("libx264")
     with pytest.raises(StudyError, match="this FFmpeg has no libx264"):
-        find_constant_crf(layout, of_role(clips, Role.TARGET)[:2], "constant", "optimized", Encoding("h264"), 1)
+        find_constant_crf(layout, of_role(clips, Role.TARGET)[:2], "constant", "optimized",
+                          Encoding("h264"), 1)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import av
@@ -443,16 +444,16 @@ def test_every_reader_reads_clips_under_their_old_names(named):
 
 
 def test_torchcodec_reads_clips_under_their_old_names(named):
-    try:  # it needs an FFmpeg of its own, and says so by a RuntimeError
-        from torchcodec.decoders import VideoDecoder
+    try:  # no test extra: it needs an FFmpeg of its own, and says so by a RuntimeError
+        decoders = import_module("torchcodec.decoders")
     except (ImportError, RuntimeError) as error:
         pytest.skip(f"no TorchCodec: {str(error).splitlines()[0]}")
     for path in named[1].rglob("*.avi"):
-        assert len(list(VideoDecoder(path))) == 24
+        assert len(list(decoders.VideoDecoder(path))) == 24
 
 
 def test_torchvision_finds_a_set_by_its_annotation_list(named, tmp_path):
-    """UCF101 knows no suffix but .avi. It reads frames only where torchvision still has a reader."""
+    """UCF101 knows no suffix but .avi. It reads frames only where torchvision has a reader."""
     import torch
     from torchvision.datasets import UCF101
     from torchvision.datasets.folder import find_classes, make_dataset

@@ -12,7 +12,8 @@ from typing import Protocol
 
 from leanclips.compression.contract import (broken, delivered, suffix_for, suffixes,
                                             unsupported)
-from leanclips.compression.ffmpeg import CODECS, Encoding, encode, filters_of, has, require, smallest_scored
+from leanclips.compression.ffmpeg import (CODECS, Encoding, encode, filters_of, has, require,
+                                          smallest_scored)
 from leanclips.compression.inspect import Inspection, inspect
 from leanclips.compression.quality import (CHROMA_DB_PER_CRF, METRICS, Goal, Quality,
                                            measure, timeline)

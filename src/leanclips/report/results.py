@@ -129,7 +129,8 @@ def load(layout: Layout) -> Results:
                 if has_pretraining(study, encoded.clips) else None)
     machine = layout.work / "machine.json"
     return Results(
-        **vars(encoded), earlier=earlier, runs=runs, answers=_answers(encoded, runs), history=history,
+        **vars(encoded), earlier=earlier, runs=runs, answers=_answers(encoded, runs),
+        history=history,
         pretrain=pretrain, seconds=_seconds(layout.stage_times),
         machine=json.loads(machine.read_text(encoding="utf-8")) if machine.is_file() else {})
 
