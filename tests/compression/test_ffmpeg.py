@@ -224,7 +224,12 @@ def test_an_ffmpeg_that_was_stopped_does_not_blame_the_clip(failing, end, blames
     error = failing(end)
     assert isinstance(error, ClipError) == blames_the_clip
     assert ("stopped" in str(error)) != blames_the_clip
-    assert ("FFmpeg failed (Segmentation fault)" in str(error)) == ("SEGV" in end)
+    assert ("FFmpeg crashed on it (segmentation fault)" in str(error)) == ("SEGV" in end)
+
+
+def test_who_speaks_inside_ffmpeg_is_no_part_of_the_reason(failing):
+    error = failing("echo '[vost#0:0/libx264 @ 0x55d0] [enc @ 0x7f1c] no such frames' >&2; exit 1")
+    assert error.what == "FFmpeg failed (no such frames)"
 
 
 def test_what_an_encoder_tells_of_itself_is_no_reason(tmp_path, make_clip):

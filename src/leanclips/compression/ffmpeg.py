@@ -101,14 +101,16 @@ def _failure(code: int, stderr: str, where: Path) -> StudyError:
                                                        "memory did not suffice")
     if "No space left on device" in stderr:
         return StudyError("the disk is full", where, "free some space and start again")
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    # Without the part of FFmpeg that speaks: "[libx264 @ 0x55d0] ".
+    lines = [line for line in (re.sub(r"^(\[[^\]]*\] *)+", "", line.strip())
+                               for line in stderr.splitlines()) if line]
     if told := [line for line in lines if any(why in line for why in NOT_THE_CLIP)]:
         return StudyError(f"FFmpeg failed ({told[0]})", where, "this may pass: start again, with "
                           "fewer --jobs if memory or open files did not suffice")
-    if code < 0:  # FFmpeg crashed on this clip
-        lines.insert(0, signal.strsignal(-code) or f"signal {-code}")
-    return ClipError(f"FFmpeg failed ({lines[0] if lines else 'no message'})", where,
-                     "check that the clip plays, replace it or take it out of the set")
+    what = f"FFmpeg failed ({lines[0] if lines else 'without a message'})"
+    if code < 0:
+        what = f"FFmpeg crashed on it ({(signal.strsignal(-code) or f'signal {-code}').lower()})"
+    return ClipError(what, where, "check that the clip plays, replace it or take it out of the set")
 
 
 def run(arguments: Iterable[object], where: Path, folder: Path | None = None,
