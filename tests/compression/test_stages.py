@@ -18,7 +18,7 @@ from leanclips.study import External, Optimized, load_study
 
 def times(folder):
     """The time of change of every clip in a folder."""
-    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.mp4")}
+    return {path.name: path.stat().st_ctime_ns for path in folder.glob("*.mp4")}
 
 
 @pytest.fixture

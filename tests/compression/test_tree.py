@@ -198,10 +198,10 @@ def test_a_second_time_does_nothing_and_says_the_same(torture, optimized, tmp_pa
     shutil.copytree(optimized[0], out)
     state = optimized[0].with_name(f".{optimized[0].name}.leanclips")
     shutil.copytree(state, tmp_path / ".out.leanclips")
-    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.mp4")}
+    before = {path: path.stat().st_ctime_ns for path in out.rglob("*.mp4")}
     report_before = (out / "report.json").read_bytes()
     optimize_tree(torture, out, GOAL, 1)
-    assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*.mp4")}
+    assert before == {path: path.stat().st_ctime_ns for path in out.rglob("*.mp4")}
     assert (out / "report.json").read_bytes() == report_before
 
 
@@ -221,14 +221,14 @@ def small(tmp_path, make_clip):
 def test_only_what_changed_is_done_again(small, tmp_path):
     out = tmp_path / "out"
     optimize_tree(small, out, GOAL, 1)
-    before = {path.name: path.stat().st_mtime_ns for path in out.glob("*.mp4")}
+    before = {path.name: path.stat().st_ctime_ns for path in out.glob("*.mp4")}
     os.utime(small / "0.mp4")  # a new date is no new content
     shutil.copyfile(small / "2.mp4", small / "1.mp4")
     optimize_tree(small, out, GOAL, 1)
-    after = {path.name: path.stat().st_mtime_ns for path in out.glob("*.mp4")}
+    after = {path.name: path.stat().st_ctime_ns for path in out.glob("*.mp4")}
     assert {name for name in before if before[name] != after[name]} == {"1.mp4"}
     optimize_tree(small, out, Goal(60), 1)
-    assert all(path.stat().st_mtime_ns != after[path.name] for path in out.glob("*.mp4"))
+    assert all(path.stat().st_ctime_ns != after[path.name] for path in out.glob("*.mp4"))
     assert json.loads((out / "report.json").read_text())["goal"]["target"] == 60
 
 
@@ -651,10 +651,10 @@ def test_a_clip_of_a_format_whose_encoder_is_missing_is_kept(small, tmp_path, ff
 def test_the_ssim_of_another_filter_is_another_result(small, tmp_path, ffmpeg_without):
     made, goal = tmp_path / "out" / "1.mp4", Goal(0.8, "ssim")
     optimize_tree(small / "1.mp4", tmp_path / "out", goal, 1)
-    before = made.stat().st_mtime_ns
+    before = made.stat().st_ctime_ns
     ffmpeg_without("libvmaf")
     optimize_tree(small / "1.mp4", tmp_path / "out", goal, 1)
-    assert made.stat().st_mtime_ns != before
+    assert made.stat().st_ctime_ns != before
 
 
 WITHOUT_TORCH = """
@@ -773,3 +773,20 @@ def test_a_real_playlist_plays_afterwards(tmp_path, shared_cases):
     assert set(done.reasons) == {"in-playlist", "not-video"}
     assert contents(tmp_path / "out", ("report.csv", "report.json")) == contents(
         shared_cases / "hls")
+
+
+@pytest.mark.parametrize("name, detail", [
+    ("loop.gif", "a picture, which may be animated"),
+    ("walk.webp", "a picture, which may be animated"),
+    ("walk.H264", "a raw H.264 stream without a container"),
+    ("walk.265", "a raw HEVC stream without a container"),
+    ("walk.obu", "a raw AV1 stream without a container"),
+    ("walk.m2v", "a raw MPEG stream without a container")])
+def test_moving_pictures_that_are_copied_say_what_they_are(tmp_path, name, detail):
+    source = tmp_path / "in" / name
+    source.parent.mkdir()
+    source.write_bytes(b"pictures")
+    optimize_tree(source.parent, tmp_path / "out", GOAL, 1)
+    row = report(tmp_path / "out").loc[name]
+    assert (row["reason"], row["detail"]) == ("not-video", detail)
+    assert (tmp_path / "out" / name).read_bytes() == b"pictures"

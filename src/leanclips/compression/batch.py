@@ -34,8 +34,8 @@ class ClipJob:
     """One clip to make: the parent's bytes, `how` and `drift` determine the result.
 
     `how` is ("crop", roi, frames, encoder), ("constant", crf, encoding), ("external", file),
-    ("copy", reason) or ("optimize", goal, encoding), the last one with "again" for clips that
-    leanclips made.
+    ("copy", reason[, detail]) or ("optimize", goal, encoding), the last one with "again" for clips
+    that leanclips made.
     """
 
     parent: Path

@@ -26,6 +26,11 @@ from leanclips.workers import end_if_imported_by_worker
 
 # Video files beyond those of a study's clips.
 SUFFIXES = VIDEO_SUFFIXES | {".wmv", ".flv", ".ts", ".m2ts", ".mts", ".3gp", ".ogv", ".vob"}
+# What else shows moving pictures; raw streams state no times.
+PICTURES = dict.fromkeys((".gif", ".apng", ".webp"), "a picture, which may be animated") | {
+    suffix: f"a raw {name} stream without a container" for name, suffixes in {
+        "H.264": (".h264", ".264", ".avc"), "HEVC": (".h265", ".265", ".hevc"), "AV1": (".obu",),
+        "MPEG": (".m1v", ".m2v", ".mpv")}.items() for suffix in suffixes}
 VERSIONS_OF = ("python", "leanclips", "numpy", "opencv-python", "av", "imageio-ffmpeg")
 REPORTS = ("report.csv", "report.json")
 # How playlists name files: lines and URIs (RFC 8216); attributes and base addresses (ISO 23009-1).
@@ -135,7 +140,9 @@ def optimize_tree(source: Path, destination: Path, goal: Goal, jobs: int,
         # The names of the records have one length, whatever the file's. Beside a single file,
         # another run may be at work.
         clip_jobs = [ClipJob(file, places[file], state / "files" / f"{key(name)}.json",
-                             ("copy", copied[file]) if file in copied else
+                             ("copy", copied[file],
+                              *filter(None, [PICTURES.get(file.suffix.lower())]))
+                             if file in copied else
                              ("optimize", goal, encoding, *["again"] * again),
                              None if file in copied else drift, lenient=True,
                              made_in=state if place.single else
