@@ -70,6 +70,13 @@ def _settle(path: Path, old: Path, waste: Path) -> None:
         os.replace(old, waste if path.exists() else path)
 
 
+def like(source: Path, path: Path) -> None:
+    """Give `path` the times of `source`, and no right that `source` does not give."""
+    old = source.stat()
+    path.chmod(path.stat().st_mode & old.st_mode)
+    os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns))
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path`, whole or not at all."""
     with written_aside(path) as aside:

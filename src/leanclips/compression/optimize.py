@@ -20,7 +20,7 @@ from leanclips.compression.quality import (CHROMA_DB_PER_CRF, METRICS, Goal, Qua
 from leanclips.compression.search import (HIGHEST, MOST_TRIALS, Solved, Trial, best, guess, search,
                                           solved)
 from leanclips.errors import ClipError, StudyError
-from leanclips.files import folder_aside, written_aside
+from leanclips.files import folder_aside, like, written_aside
 
 # log(drift) of J-HMDB crops rises by about this much per CRF (0.034 at 23, 0.301 at 43).
 DRIFT_PER_CRF = 0.11
@@ -150,6 +150,7 @@ def optimize(source: Path, goal: Goal, destination: Path, encoding: Encoding = E
         if lost := problems(was, candidate, codec):
             return keep(source, destination, Reason.BROKEN, "; ".join(lost), perfect, **found)
         path = delivered(source, destination, candidate.suffix)
+        like(source, candidate)
         os.replace(candidate, path)
     if drift and moved is None:
         moved = drift(source, path)
@@ -261,5 +262,6 @@ def keep(source: Path, destination: Path, reason: Reason, detail: str = "",
     path = delivered(source, destination, source.suffix)
     with written_aside(path) as aside:
         shutil.copyfile(source, aside)
+        like(source, aside)
     size = source.stat().st_size
     return Outcome(path, size, size, Quality(perfect, perfect), reason, detail=detail, **found)
