@@ -425,6 +425,12 @@ def test_a_picture_that_cannot_be_scored_is_kept_in_words(tmp_path, make_clip, m
         Reason.UNSUPPORTED, f"{size[0]}x{size[1]} is too small to be scored by {metric}")
 
 
+def test_the_real_case_of_a_tiny_picture_is_kept_in_words(tmp_path, shared_cases):
+    outcome = optimize(shared_cases / "size_64x16.mp4", Goal(), tmp_path / "out.mp4")
+    assert (outcome.reason, outcome.detail) == (
+        Reason.UNSUPPORTED, "64x16 is too small to be scored by vmaf")
+
+
 @pytest.mark.parametrize("metric, perfect", [("vmaf", 100), ("vmaf1", 100), ("ssim", 1),
                                              ("xpsnr", 60)])
 def test_a_kept_original_has_the_score_of_equal_clips(tmp_path, ffmpeg, metric, perfect):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from leanclips.compression.ffmpeg import CODECS
-from leanclips.compression.inspect import Inspection
+from leanclips.compression.inspect import CLOCKED, Inspection
 
 HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics of ITU-T H.273
 UNKNOWN = 2  # its code of "unspecified" for colours
@@ -16,11 +16,19 @@ IN_MP4 = {"aac", "mp3", "ac3", "eac3", "alac", "flac", "opus", "mov_text"}
 TAKEN = dict.fromkeys((".mp4", ".mkv"), set(CODECS)) | {".m4v": {"h264"}, ".mov": {"h264", "hevc"}}
 
 
-def unsupported(source: Inspection, codec: str) -> str | None:
-    """Why leanclips cannot re-encode this file without losing something; None if it can."""
-    transfer = source.colours[2]
+def unsupported(source: Inspection, codec: str, suffix: str = ".mp4") -> str | None:
+    """Why leanclips cannot re-encode this file into one of this suffix without losing something;
+    None if it can.
+    """
+    transfer, matroska = source.colours[2], suffix.lower() == ".mkv"
     losses = {
         **dict.fromkeys(source.others, True),
+        "a data track": matroska and any(track.kind == "data" for track in source.tracks),
+        # FFmpeg's MP4 has room for the stereo of headsets alone.
+        "stereo metadata": not matroska and "stereo metadata" in source.sides,
+        # x265 writes user data under its own name, SVT-AV1 neither.
+        "user-data SEI": codec != "h264" and "user-data SEI" in source.sides,
+        "closed captions": codec == "av1" and "closed captions" in source.sides,
         "interlaced": source.interlaced,
         f"HDR ({HDR.get(transfer)})": transfer in HDR,
         f"{source.depth}-bit": source.depth > 8,
@@ -29,8 +37,9 @@ def unsupported(source: Inspection, codec: str) -> str | None:
     return next((loss for loss, happens in losses.items() if happens), None)
 
 
-def broken(source: Inspection, made: Inspection, codec: str) -> list[str]:
-    """What `made` does not keep of `source`, in words; empty if the contract holds.
+def broken(source: Inspection, made: Inspection, codec: str, whole: bool = True) -> list[str]:
+    """What `made` does not keep of `source`, in words; empty if the contract holds. Unless `whole`,
+    what is beside pictures, tracks and chapters may go.
 
     Times may differ by a tick of the coarser clock, at most by a millisecond, Matroska's unit.
     """
@@ -56,8 +65,28 @@ def broken(source: Inspection, made: Inspection, codec: str) -> list[str]:
         "audio or subtitles": not same_tracks,
         "times of audio or subtitles": same_tracks and not all(
             _close(was.times, now.times, was.tick, now.tick)
-            for was, now in zip(source.tracks, made.tracks, strict=True))}
+            for was, now in zip(source.tracks, made.tracks, strict=True)),
+        **(_beside(source, made) if same_tracks and whole else {})}
     return [loss for loss, happens in losses.items() if happens]
+
+
+def _beside(source: Inspection, made: Inspection) -> dict[str, object]:
+    """Whether what else the file holds gets lost, each in words."""
+    lost = [name for name, value in source.tags.items() if made.tags.get(name) != value]
+    return {
+        "first timestamp": (
+            all(clip.container.startswith(CLOCKED) for clip in (source, made))
+            and not _close([source.start], [made.start], source.tick, made.tick)),
+        # Where a file does not say how long its last frame is, it ends with it.
+        f"{made.end:.3f} s instead of {source.end:.3f} s": (
+            source.end > source.times[-1] and abs(made.end - source.end) > 2e-3 + 1e-6),
+        f"{made.stated:.3f} s by the average rate instead of {made.end:.3f} s": (
+            abs(made.stated - made.end) > 1.5 * made.end / made.frames),
+        "length of the sound": any(
+            was.trim not in (0, now.trim)
+            for was, now in zip(source.tracks, made.tracks, strict=True)),
+        f"tags ({', '.join(lost)})": lost,
+        **{side: made.sides.get(side) != found for side, found in source.sides.items()}}
 
 
 def _size(clip: Inspection) -> str:
@@ -83,8 +112,9 @@ def suffixes(source: Path, codec: str | None) -> tuple[str, ...]:
 def suffix_for(path: Path, source: Inspection, codec: str) -> str:
     """The suffix of a re-encoded file."""
     first, *others = suffixes(path, codec)
-    return (others[0] if others and any(track.codec not in IN_MP4 for track in source.tracks)
-            else first)
+    return (others[0] if others and any(
+        track.codec not in IN_MP4 and track.kind != "data" or track.trim
+        for track in source.tracks) else first)
 
 
 def delivered(source: Path, destination: Path, suffix: str) -> Path:

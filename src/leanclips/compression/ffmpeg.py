@@ -16,6 +16,7 @@ from pathlib import Path
 import imageio_ffmpeg
 import numpy as np
 
+from leanclips.compression.inspect import CLOCKED, Inspection
 from leanclips.errors import ClipError, StudyError
 from leanclips.files import folder_aside, written_aside
 
@@ -27,6 +28,12 @@ STOPS = {signal.SIGINT, signal.SIGTERM, signal.SIGKILL, signal.SIGHUP}  # a pers
 QUIET = {"SVT_LOG": "1"}  # SVT-AV1 prints errors only, so the first line is FFmpeg's reason
 OPENH264, X264_FALLBACK = "libopenh264 (FFmpeg)", "libx264 (fallback)"
 RAW_BGR = ("-f", "rawvideo", "-pix_fmt", "bgr24")
+FIRST_TRACKS = ("-map", "0:v:0", "-map", "0:a?", "-map", "0:s?")
+CARRYING = {"spherical metadata": ("-strict", "unofficial"), "user-data SEI": ("-udu_sei", 1),
+            "closed captions": ("-a53cc", 1)}  # what FFmpeg carries if it is told to
+# FFmpeg would write those of the source beside the new file's own.
+NO_BRANDS = [part for name in ("major_brand", "minor_version", "compatible_brands")
+             for part in ("-metadata", f"{name}=")]
 BITEXACT = ("-fflags", "+bitexact", "-flags:v", "+bitexact")
 KEYFRAME_INTERVAL = 12  # frames, of a crop
 # SSIM is meant for about 256 lines; libvmaf averages pixels down to that by a whole factor.
@@ -193,9 +200,10 @@ class Encoding:
 
 
 def encode(source: Path, destination: Path, encoding: Encoding, fps: float,
-           crfs: Sequence[float], starts: Sequence[int] = (0,)) -> None:
+           crfs: Sequence[float], starts: Sequence[int] = (0,), was: Inspection | None = None,
+           mark: str = "") -> None:
     """Re-encode the first video track of `source`, of `fps` frames a second; audio and subtitles
-    are copied.
+    are copied, and what else the inspection `was` found. `mark` is a tag of the new file.
 
     `crfs` holds the CRF of each zone of frames, which begin at `starts` (one: the whole clip).
     Frame count, timestamps, size, rotation, colour tags and pixel format stay.
@@ -220,9 +228,31 @@ def encode(source: Path, destination: Path, encoding: Encoding, fps: float,
                     ":".join(["log-level=none:pools=none:frame-threads=1", *zoned])]
     else:
         options += ["-threads", 1, *(zoned and ["-x264-params", *zoned])]
-    run(["-noautorotate", "-i", source.resolve(), "-map", "0:v:0", "-map", "0:a?", "-map", "0:s?",
-         "-c", "copy", *options, "-fps_mode", "passthrough", "-enc_time_base:v", "demux",
-         *BITEXACT, "-movflags", "+faststart", destination.resolve()], source)
+    maps = _carried(was, destination.suffix) if was else FIRST_TRACKS
+    run(["-noautorotate", "-i", source.resolve(), *maps, "-c", "copy", *options, "-fps_mode",
+         "passthrough", "-enc_time_base:v", "demux", *BITEXACT, "-map_metadata", 0, *NO_BRANDS,
+         "-metadata", f"leanclips={mark}", "-movflags", "+faststart+use_metadata_tags",
+         destination.resolve()], source)
+
+
+def _carried(was: Inspection, suffix: str) -> list[object]:
+    """The options that carry what else the file holds into one of this suffix."""
+    options = []
+    for n, (index, name) in enumerate(was.streams):  # FFmpeg reads a name and writes a title
+        options += ["-map", f"0:{index}", *(name and [f"-metadata:s:{n}", f"title={name}"])]
+    if created := was.tags.get("creation_time"):  # FFmpeg reads two of them from its own files
+        options += ["-metadata", f"creation_time={created}"]
+    if was.container.startswith(CLOCKED):
+        options.append("-copyts")
+    for side in was.sides:
+        options += CARRYING.get(side, ())
+    if suffix.lower() != ".mkv" and np.ptp(np.diff([*was.times, was.end])) > 2 * was.tick + 1e-6:
+        # MP4's length is the sum of the steps from packet to packet. B-frames shift the last ones
+        # of an uneven clip, so its last packet is moved to where the sum is right.
+        last, end = f"if(eq(N,{was.frames - 1})", f"(STARTDTS+{was.end:.6f}/TB)"
+        options += ["-bsf:v", f"setts=pts=PTS:dts='{last},max(DTS,min(PTS,round({end}-DURATION))),"
+                              f"DTS)':duration='{last},max(DURATION,round({end}-PTS)),DURATION)'"]
+    return options
 
 
 def cut(source: Path, destination: Path, start: float, seconds: float) -> None:

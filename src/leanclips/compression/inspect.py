@@ -1,7 +1,7 @@
 """What a video file holds, read in one pass: size, frames, times, tracks, and how it looks."""
 
 import errno
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,6 +19,16 @@ from leanclips.errors import ClipError, StudyError
 # One packet is one shown frame. Elsewhere packets may hold none (VP9's and AV1's hidden
 # frames) or a packed pair (MPEG-4 in AVI), so the frames are decoded and counted.
 PACKET_IS_FRAME = {"h264", "hevc", "mjpeg", "vp8", "prores", "dnxhd", "ffv1"}
+CLOCKED = ("mov", "matroska")  # the formats whose clocks begin at 0, others' anywhere
+# What frames carry beside their pictures.
+SIDES = {Type.SPHERICAL: "spherical metadata", Type.STEREO3D: "stereo metadata",
+         Type.SEI_UNREGISTERED: "user-data SEI", Type.A53_CC: "closed captions"}
+# The user data by which x264 and x265 name themselves.
+BANNERS = {bytes.fromhex("dc45e9bde6d948b7962cd820d923eeef"),
+           bytes.fromhex("2ca2de09b51747dbbb55a4fe7fc2fc4e")}
+# Tags that muxers write about themselves and their packets, and our own.
+OF_THE_MUXER = {"major_brand", "minor_version", "compatible_brands", "encoder", "vendor_id",
+                "duration", "bps", "number_of_frames", "number_of_bytes", "leanclips"}
 REPLACE = "replace it by a good copy or take it out of the set"
 # A cut, as FFmpeg's filter scdet finds it at 10 %: the levels of luma by which a frame differs from
 # the one before, and by which that difference differs from the one before it.
@@ -53,13 +63,14 @@ class Looks:
 
 @dataclass(frozen=True)
 class Track:
-    """An audio or subtitle track."""
+    """An audio, subtitle or data track."""
 
     kind: str
     codec: str
     packets: str  # their hash
     times: tuple[float, ...]  # of the packets, in seconds from the first frame
     tick: float  # the unit of its times, in seconds
+    trim: int  # how many samples at the end of the sound are to be left out
 
 
 @dataclass(frozen=True)
@@ -77,6 +88,14 @@ class Inspection(Probe):
     tracks: tuple[Track, ...]
     others: tuple[str, ...]  # what re-encoding would lose, in words
     chapters: tuple[tuple[float, str], ...]  # start in seconds from the first frame, and title
+    container: str  # FFmpeg's name of the format
+    start: float  # the first frame's time on the clock of the container, in seconds
+    end: float  # when the last frame ends, in seconds from the first
+    stated: float  # the same by the average rate that MP4 states; `end` elsewhere
+    streams: tuple[tuple[int, str], ...]  # number and name of the video and the tracks, in order
+    tags: dict[str, str]  # of the file and its tracks
+    sides: dict[str, str]  # of the SIDES that its frames have, their hash
+    mark: str  # what leanclips made this file for, if it did (see optimize.mark)
 
 
 def probe(path: Path, whole: bool = False, least: int = 2) -> Probe:
@@ -94,32 +113,39 @@ def probe(path: Path, whole: bool = False, least: int = 2) -> Probe:
 def inspect(path: Path, least: int = 1) -> Inspection:
     """Decode a clip once. StudyError as `probe` raises it."""
     with opened(path) as (container, video):
-        kept = [stream for stream in (*container.streams.audio, *container.streams.subtitles)
-                if stream.codec_context is not None]  # in the order of ffmpeg.encode
+        kept = _kept(container)
         ticks, digests = ({stream.index: start() for stream in kept} for start in (list, sha256))
+        trims = Counter()
         shown, pictures = _Shown(path, video, whole=True), _Pictures()
         video.codec_context.options = {"export_side_data": "venc_params"}
         for packet in container.demux([video, *kept]):
-            index, codec = packet.stream.index, packet.stream.codec.canonical_name
+            index, codec = packet.stream.index, _codec(packet.stream)
             if index == video.index:
                 for frame in shown.add(packet):
                     pictures.add(frame, video.codec_context.sample_aspect_ratio)
             elif data := _payload(codec, bytes(packet)):
                 digests[index].update(data)
                 ticks[index].append(packet.pts if packet.pts is not None else packet.dts)
+            if packet.has_sidedata("skip_samples"):  # at its beginning and at its end
+                trims[index] = int.from_bytes(bytes(packet.get_sidedata("skip_samples"))[4:8],
+                                              "little")
         found, context, shown_at = shown.probe(container, least), video.codec_context, shown.decoded
         start = min(_seconds(shown.ticks, video), default=0.0)
         if None not in shown_at:
             shown_at = (np.sort(shown_at) - min(shown_at)).tolist()
         tracks = []
         for stream in kept:
-            codec, digest = stream.codec.canonical_name, digests[stream.index].hexdigest()
+            codec, digest = _codec(stream), digests[stream.index].hexdigest()
             times = tuple(time - start for time in _seconds(ticks[stream.index], stream))
             # PCM has no packets of its own: containers cut it as they like, so it has one time.
             tracks.append(Track(stream.type, codec, digest, times[:1] if codec.startswith("pcm_")
-                                else times, float(stream.time_base)))
+                                else times, float(stream.time_base), trims[stream.index]))
+        streams = [stream for stream in container.streams  # a timecode is written anew
+                   if stream == video or stream in kept and _codec(stream) != "timecode"]
+        seconds = _seconds(shown_at, video)
+        end = max(seconds) + shown.last * float(video.time_base)
         return Inspection(
-            **vars(found), times=tuple(_seconds(shown_at, video)), tick=float(video.time_base),
+            **vars(found), times=tuple(seconds), tick=float(video.time_base),
             cuts=tuple(pictures.cuts), looks=pictures.looks(shown.bytes),
             interlaced=pictures.interlaced, aspect=float(video.sample_aspect_ratio or 1),
             colours=(_range(context.color_range), context.color_primaries, context.color_trc,
@@ -128,7 +154,13 @@ def inspect(path: Path, least: int = 1) -> Inspection:
             tracks=tuple(tracks), others=_others(container, video, kept) + pictures.changing,
             chapters=tuple((float(chapter["start"] * chapter["time_base"]) - start,
                             chapter["metadata"].get("title", ""))
-                           for chapter in container.chapters()))
+                           for chapter in container.chapters()),
+            container=container.format.name, start=start, end=end,
+            stated=found.frames / (found.fps or 25) if "mp4" in container.format.name else end,
+            streams=tuple((stream.index, stream.metadata.get("name", "")) for stream in streams),
+            tags=_tags(container, streams), sides=pictures.sides,
+            mark=next((value for name, value in container.metadata.items()
+                       if name.lower() == "leanclips"), ""))
 
 
 class _Shown:
@@ -138,7 +170,7 @@ class _Shown:
         self.path, self.video, self.whole, self.first = path, video, whole, None
         self.damaged = _ends_early(path)
         self.packets = self.bytes = 0
-        self.ticks, self.spans, self.decoded = [], [], []
+        self.ticks, self.spans, self.decoded, self.last = [], [], [], 0
 
     def add(self, packet: av.Packet) -> list[av.VideoFrame]:
         self.damaged |= packet.is_corrupt
@@ -152,6 +184,7 @@ class _Shown:
         self.damaged |= any(frame.is_corrupt for frame in frames)
         self.first = self.first or next(iter(frames), None)
         self.decoded += [frame.pts for frame in frames]
+        self.last = frames[-1].duration or 0 if frames else self.last  # frames come in order
         return frames
 
     def probe(self, container: av.container.InputContainer, least: int) -> Probe:
@@ -181,7 +214,7 @@ class _Pictures:
     def __init__(self):
         self.quantizers, self.changes, self.textures, self.cuts = [], [], [], []
         self.pixels, self.interlaced, self.before = 0, False, np.empty((0, 0))
-        self.kinds = defaultdict(set)
+        self.kinds, self.found = defaultdict(set), defaultdict(set)
 
     def add(self, frame: av.VideoFrame, aspect: Fraction | None) -> None:
         plane = frame.planes[0]  # every fourth row of luma: enough to see a cut, and cheap
@@ -203,6 +236,10 @@ class _Pictures:
                 ("pixel aspect", aspect or 1), ("colour range", _range(frame.color_range)),
                 ("colour tags", (frame.color_primaries, frame.color_trc, frame.colorspace))):
             self.kinds[what].add(value)
+        for side in frame.side_data:
+            content = bytes(side) if side.type in SIDES else b""
+            if content and content[:16] not in BANNERS:
+                self.found[SIDES[side.type]].add((len(self.changes), content))
         self.pixels += frame.width * frame.height
         found = frame.side_data.get(Type.VIDEO_ENC_PARAMS)
         if found is not None and found.nb_blocks:
@@ -221,6 +258,11 @@ class _Pictures:
         return tuple(f"another {what} from some frame on" for what, values in self.kinds.items()
                      if len(values) > 1)
 
+    @property
+    def sides(self) -> dict[str, str]:
+        return {name: sha256(repr(sorted(found)).encode()).hexdigest()
+                for name, found in self.found.items()}
+
     def looks(self, size: int) -> Looks:
         """`size` is that of the video track in bytes."""
         return Looks(float(np.mean(self.quantizers)) if self.quantizers else None,
@@ -233,17 +275,54 @@ def _range(tag: int) -> int:
     return 2 if tag == 2 else 1
 
 
+def _codec(stream: av.stream.Stream) -> str:
+    """The name of its format; a timecode track has none of its own."""
+    if stream.type == "data":
+        return "timecode" if "timecode" in stream.metadata else stream.name or ""
+    return stream.codec.canonical_name
+
+
+def _kept(container: av.container.InputContainer) -> list[av.stream.Stream]:
+    """The tracks that ffmpeg.encode carries along: in order, but it writes a timecode last."""
+    return sorted((stream for stream in container.streams if (
+        stream.type in ("audio", "subtitle") and stream.codec_context is not None
+        or "mp4" in container.format.name and _codec(stream) in ("timecode", "bin_data")
+        and not _tells_chapters(stream, container))),
+        key=lambda stream: _codec(stream) == "timecode")
+
+
+def _tells_chapters(stream: av.stream.Stream, container: av.container.InputContainer) -> bool:
+    """Whether this is MP4's track of chapters; FFmpeg writes it anew."""
+    return (stream.type == "data" and stream.name == "bin_data"
+            and stream.frames == len(container.chapters()) > 0)
+
+
+def _tags(container: av.container.InputContainer,
+          streams: Sequence[av.stream.Stream]) -> dict[str, str]:
+    """The tags of the file and of its tracks, by name."""
+    found = {}
+    for n, part in enumerate((container, *streams)):
+        for name, value in part.metadata.items():
+            name = name.lower()
+            if (name.split("-")[0] in OF_THE_MUXER or name.startswith("_statistics")
+                    or (name, value) == ("language", "und")):
+                continue
+            if n and name == "name":  # MP4's word for the title of a track
+                name = "title"
+            found[name + (f" of track {n}" if n else "")] = value
+    return found
+
+
 def _others(container: av.container.InputContainer, video: av.VideoStream,
             kept: Sequence[av.stream.Stream]) -> tuple[str, ...]:
-    """What an encode would lose, in words. FFmpeg writes MP4's track of chapters anew."""
-    found, videos, chapters = [], 0, len(container.chapters())
+    """What an encode would lose, in words."""
+    found, videos = [], 0
     for stream in container.streams:
         if stream.disposition & av.stream.Disposition.attached_pic:
             found.append("a cover picture")
         elif stream.type == "video":
             videos += 1
-        elif not (stream in kept or stream.type == "data" and stream.name == "bin_data"
-                  and stream.frames == chapters > 0):
+        elif not (stream in kept or _tells_chapters(stream, container)):
             found.append(f"{'an' if stream.type.startswith('a') else 'a'} {stream.type} track")
     if video.metadata.get("alpha_mode") == "1":  # WebM's, which decoders here leave out
         found.append("an alpha channel")

@@ -95,8 +95,8 @@ def optimize(source: Path, goal: Goal, destination: Path, encoding: Encoding = E
 
     The file is delivered in the container of the source, or as MP4 (Matroska if MP4 cannot hold
     its audio). The original bytes are delivered if re-encoding leaves more than `goal.share` of
-    them, cannot hold the goal, or would lose something: `reason` says which. ClipError for a clip that cannot be decoded
-    whole, StudyError for a goal, codec or destination that cannot be.
+    them, cannot hold the goal, or would lose something: `reason` says which. ClipError for a clip
+    that cannot be decoded whole, StudyError for a goal, codec or destination that cannot be.
     """
     source, destination = Path(source), Path(destination)
     require_for(goal, encoding)
@@ -110,7 +110,7 @@ def optimize(source: Path, goal: Goal, destination: Path, encoding: Encoding = E
     encoding = replace(encoding, codec=codec)
     kind, most = CODECS[codec], goal.share * source.stat().st_size
     suffix = encoding.suffix or suffix_for(source, was, codec)
-    why = unsupported(was, codec)
+    why = unsupported(was, codec, suffix)
     if min(was.width, was.height) < smallest_scored(goal.metric) and goal.height is None:
         why = why or f"{was.width}x{was.height} is too small to be scored by {goal.metric}"
     if why or not has(kind.encoder):
@@ -122,7 +122,7 @@ def optimize(source: Path, goal: Goal, destination: Path, encoding: Encoding = E
 
         def attempt(crfs: tuple[float, ...]) -> Trial:
             path = folder / f"try-{len(made)}{suffix}"
-            encode(source, path, encoding, was.fps, crfs, starts)
+            encode(source, path, encoding, was.fps, crfs, starts, was)
             quality, moved = measure(path, source, times, goal), None
             headroom = quality.headroom if len(crfs) > 1 else (min(quality.headroom),)
             if goal.drift is not None:
@@ -231,7 +231,7 @@ def constant(source: Path, crf: float, destination: Path,
     """Deliver `source` at this CRF: the control. StudyError if it would lose something."""
     was = inspect(source)
     with written_aside(destination) as candidate:
-        encode(source, candidate, encoding, was.fps, (crf,))
+        encode(source, candidate, encoding, was.fps, (crf,), was=was)
         quality = measure(candidate, source, timeline(was.times, was.cuts), Goal())
         if found := problems(was, candidate, encoding.codec):
             raise StudyError(f"the re-encoded file breaks the contract ({'; '.join(found)})",
@@ -244,7 +244,7 @@ def constant(source: Path, crf: float, destination: Path,
 def external(source: Path, made: Path, destination: Path) -> Outcome:
     """Deliver `made`, another tool's encode of `source`. ClipError where it breaks the contract."""
     was, now = inspect(source), inspect(made)
-    if found := broken(was, now, now.codec):
+    if found := broken(was, now, now.codec, whole=False):
         raise ClipError(f"the file does not keep what its source is ({'; '.join(found)})", made,
                         "encode it again without changing that")
     path = destination.with_suffix(made.suffix)
