@@ -10,7 +10,7 @@ import pytest
 from leanclips.compression.contract import broken, unsupported
 from leanclips.compression.ffmpeg import CODECS, Encoding, encode
 from leanclips.compression.inspect import inspect
-from leanclips.compression.optimize import Reason, optimize
+from leanclips.compression.optimize import Reason, constant, mark, optimize
 from leanclips.compression.quality import Goal
 
 DELIVERED = (Reason.OPTIMIZED, Reason.ABOVE)
@@ -248,3 +248,44 @@ def test_a_delivered_file_is_as_old_as_its_source_and_no_more_open(tmp_path, mak
     found = outcome.path.stat()
     assert found.st_mtime_ns == 10**18 + 5
     assert stat.S_IMODE(found.st_mode) & ~mode == 0 != found.st_mode & 0o400
+
+
+# Its own output again.
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_what_leanclips_made_is_not_made_again(tmp_path, clip, ffmpeg, suffix):
+    ffmpeg("-i", clip, "-c", "copy", tmp_path / f"source{suffix}")
+    once = optimize(tmp_path / f"source{suffix}", Goal(80), tmp_path / f"once{suffix}")
+    assert once.reason in DELIVERED and inspect(once.path).mark == mark(Goal(80)) == "vmaf 80"
+    for target in (80, 93):
+        outcome = optimize(once.path, Goal(target), tmp_path / f"again{suffix}")
+        assert kept(outcome, once.path, Reason.ALREADY, "vmaf 80") and not outcome.tries
+        assert outcome.quality.worst == 100
+
+
+def test_it_is_made_again_for_less_for_another_goal_or_when_asked(tmp_path, clip):
+    once = optimize(clip, Goal(80), tmp_path / "once.mp4").path
+    for goal, again in ((Goal(60), False), (Goal(80, height=96), False), (Goal(80), True),
+                        (Goal(0.9, "ssim"), False)):
+        outcome = optimize(once, goal, tmp_path / "again.mp4", again=again)
+        assert outcome.reason is not Reason.ALREADY and outcome.tries
+    assert inspect(optimize(once, Goal(50), tmp_path / "less.mp4").path).mark == "vmaf 50"
+
+
+def test_the_control_bears_no_mark(tmp_path, clip):
+    once = optimize(clip, Goal(80), tmp_path / "once.mp4").path
+    assert inspect(constant(once, 40, tmp_path / "control.mp4").path).mark == ""
+
+
+def test_another_tools_mark_is_no_reason(tmp_path, clip, ffmpeg):
+    ffmpeg("-i", clip, "-c", "copy", "-movflags", "+use_metadata_tags", "-metadata",
+           "leanclips=a note of mine", tmp_path / "noted.mp4")
+    assert optimize(tmp_path / "noted.mp4", Goal(60), tmp_path / "out.mp4").reason in DELIVERED
+
+
+def test_real_clips_are_made_once(tmp_path, jhmdb_clips):
+    for n, clip in enumerate(sorted(jhmdb_clips.glob("*/*.avi"))[::7][:4]):
+        once = optimize(clip, Goal(90), tmp_path / f"{n}.mp4")
+        again = optimize(once.path, Goal(90), tmp_path / "again" / f"{n}.mp4")
+        assert (again.reason is Reason.ALREADY) == bool(once.crfs)
+        assert again.path.read_bytes() == once.path.read_bytes()

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import log
@@ -40,6 +41,7 @@ class Reason(StrEnum):
     CROP = "crop"
     CONSTANT = "constant"
     EXTERNAL = "external"
+    ALREADY = "already-optimized"
     OPTIMIZED = "optimized"
     ABOVE = "above-tolerance"
     NO_GAIN = "no-gain"
@@ -95,8 +97,10 @@ def optimize(source: Path, goal: Goal, destination: Path, encoding: Encoding = E
 
     The file is delivered in the container of the source, or as MP4 (Matroska if MP4 cannot hold
     its audio). The original bytes are delivered if re-encoding leaves more than `goal.share` of
-    them, cannot hold the goal, or would lose something: `reason` says which. ClipError for a clip
-    that cannot be decoded whole, StudyError for a goal, codec or destination that cannot be.
+    them, cannot hold the goal, or would lose something: `reason` says which. A file that an
+    earlier call made for this target or a lower one is delivered as it is, unless `again`.
+    ClipError for a clip that cannot be decoded whole, StudyError for a goal, codec or destination
+    that cannot be.
     """
     source, destination = Path(source), Path(destination)
     require_for(goal, encoding)
@@ -109,6 +113,8 @@ def optimize(source: Path, goal: Goal, destination: Path, encoding: Encoding = E
     codec = encoding.codec or (was.codec if was.codec in CODECS else "h264")
     encoding = replace(encoding, codec=codec)
     kind, most = CODECS[codec], goal.share * source.stat().st_size
+    if not again and _marked(was, goal):
+        return keep(source, destination, Reason.ALREADY, was.mark, perfect)
     suffix = encoding.suffix or suffix_for(source, was, codec)
     why = unsupported(was, codec, suffix)
     if min(was.width, was.height) < smallest_scored(goal.metric) and goal.height is None:
@@ -122,7 +128,7 @@ def optimize(source: Path, goal: Goal, destination: Path, encoding: Encoding = E
 
         def attempt(crfs: tuple[float, ...]) -> Trial:
             path = folder / f"try-{len(made)}{suffix}"
-            encode(source, path, encoding, was.fps, crfs, starts, was)
+            encode(source, path, encoding, was.fps, crfs, starts, was, mark(goal))
             quality, moved = measure(path, source, times, goal), None
             headroom = quality.headroom if len(crfs) > 1 else (min(quality.headroom),)
             if goal.drift is not None:
@@ -159,6 +165,20 @@ def optimize(source: Path, goal: Goal, destination: Path, encoding: Encoding = E
         detail = "; ".join(filter(None, (f"{was.codec} to {codec}", detail)))
     return Outcome(path, source.stat().st_size, chosen.bytes, quality, reason, chosen.crfs,
                    starts, detail=detail, drift=moved, **found)
+
+
+def mark(goal: Goal) -> str:
+    """The tag `leanclips` of a file that was made for this goal."""
+    return f"{goal.metric} {goal.target:g}" + (f" at {goal.height} lines" if goal.height else "")
+
+
+def _marked(was: Inspection, goal: Goal) -> bool:
+    """Whether leanclips made this file for the same metric, and for this target or a lower one."""
+    with suppress(ValueError):  # another tag of that name
+        metric, target, *display = was.mark.split()
+        return (float(target) <= goal.target
+                and [metric, *display] == [goal.metric, *mark(goal).split()[2:]])
+    return False
 
 
 def _drift_room(allowed: float, drift: float) -> float:
