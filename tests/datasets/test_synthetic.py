@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leanclips.clips import Clip, Role, check_roles, read_table
-from leanclips.datasets import figure, synthetic
-from leanclips.datasets.synthetic import render_all, render_clip, synthetic_table
+from leanclips.datasets.synthetic import drawing, render_all, render_clip, synthetic_table
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256
 from leanclips.layout import Layout
 from leanclips.study import Study, Synthetic, load_study
 
+DRAWN = drawing()
 DEMO = Layout(Path(__file__).parents[2] / "data" / "demo")
 
 
@@ -34,15 +34,15 @@ def check_groups(clips: list[Clip]) -> None:
         groups[clip.group].append(clip)
     for members in groups.values():
         assert len({clip.role for clip in members}) == 1
-        assert {clip.label for clip in members} == set(figure.CLASSES)
-        assert len(members) <= synthetic.TAKES * len(figure.CLASSES)
+        assert {clip.label for clip in members} == set(DRAWN.CLASSES)
+        assert len(members) <= DRAWN.TAKES * len(DRAWN.CLASSES)
 
 
 def check_roi(clip: Clip) -> None:
     x, y, side = clip.roi.x, clip.roi.y, clip.roi.side
     assert x % 2 == y % 2 == side % 2 == 0
     assert x >= 0 and y >= 0 and side >= 64
-    assert x + side <= synthetic.WIDTH and y + side <= synthetic.HEIGHT
+    assert x + side <= DRAWN.WIDTH and y + side <= DRAWN.HEIGHT
 
 
 @settings(max_examples=5, deadline=None)
@@ -50,7 +50,7 @@ def check_roi(clip: Clip) -> None:
 def test_a_table_has_the_counts_and_no_group_in_two_roles(seed, target, heldout):
     clips = synthetic_table(Synthetic(target=target, heldout=heldout, seed=seed))
     assert Counter((clip.role, clip.label) for clip in clips) == {
-        (role, label): count for label in figure.CLASSES
+        (role, label): count for label in DRAWN.CLASSES
         for role, count in ((Role.TARGET, target), (Role.HELDOUT, heldout))}
     assert len({clip.id for clip in clips}) == len(clips)
     check_groups(clips)
@@ -64,27 +64,27 @@ def test_another_seed_makes_another_table():
     assert first == again != other
 
 
-@pytest.mark.parametrize("label", figure.CLASSES)
+@pytest.mark.parametrize("label", DRAWN.CLASSES)
 def test_frames_are_of_the_promised_size_and_move(label):
-    images = list(synthetic.frames(f"{label}-001", seed=2))
-    assert len(images) == synthetic.FRAMES
-    assert {image.shape for image in images} == {(synthetic.HEIGHT, synthetic.WIDTH, 3)}
+    images = list(DRAWN.frames(f"{label}-001", seed=2))
+    assert len(images) == DRAWN.FRAMES
+    assert {image.shape for image in images} == {(DRAWN.HEIGHT, DRAWN.WIDTH, 3)}
     assert {image.dtype for image in images} == {np.dtype(np.uint8)}
     assert np.abs(images[0].astype(int) - images[10]).mean() > 2
 
 
-@pytest.mark.parametrize("label", figure.CLASSES)
+@pytest.mark.parametrize("label", DRAWN.CLASSES)
 def test_the_roi_covers_the_body_in_every_frame(label):
     for number in range(4):
-        shot = synthetic.shot(f"{label}-{number:03d}", seed=0)
-        body = shot.points[:, :len(figure.BODY)]
+        shot = DRAWN.shot(f"{label}-{number:03d}", seed=0)
+        body = shot.points[:, :len(DRAWN.figure.BODY)]
         low, high = body.min(axis=(0, 1)), body.max(axis=(0, 1))
-        assert shot.roi.x <= low[0] and high[0] <= shot.roi.x + shot.roi.side
-        assert shot.roi.y <= low[1] and high[1] <= shot.roi.y + shot.roi.side
+        x, y, side = shot.roi
+        assert x <= low[0] and high[0] <= x + side and y <= low[1] and high[1] <= y + side
 
 
 def test_two_takes_of_a_performer_differ():
-    one, other = (next(synthetic.frames(f"running-{n:03d}", seed=0)) for n in (6, 7))
+    one, other = (next(DRAWN.frames(f"running-{n:03d}", seed=0)) for n in (6, 7))
     assert not np.array_equal(one, other)
 
 
@@ -105,8 +105,8 @@ def test_a_clip_is_h264_video_as_its_row_says(tmp_path):
     capture = cv2.VideoCapture(str(tmp_path / "dancing-000.mp4"))
     fourcc = int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little")
     assert fourcc in (b"h264", b"avc1")
-    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == synthetic.FRAMES
-    assert capture.get(cv2.CAP_PROP_FPS) == synthetic.FPS
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == DRAWN.FRAMES
+    assert capture.get(cv2.CAP_PROP_FPS) == DRAWN.FPS
 
 
 def test_a_rendered_clip_is_not_rendered_again_and_a_damaged_one_is(tmp_path):

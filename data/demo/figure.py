@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from leanclips.datasets.scene import surface, tiled
+from scene import surface, tiled
 
 Pose = dict[str, np.ndarray]  # each degree of freedom over time, (n,)
 _BENT = ("kneel", "kneer", "elbowl", "elbowr")
