@@ -33,6 +33,7 @@ REPLACE = "replace it by a good copy or take it out of the set"
 # A cut, as FFmpeg's filter scdet finds it at 10 %: the levels of luma by which a frame differs from
 # the one before, and by which that difference differs from the one before it.
 CUT = 25.5
+THREADS_FROM = 20.0  # seconds; shorter clips are inspected side by side
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,8 @@ def inspect(path: Path, least: int = 1) -> Inspection:
         trims = Counter()
         shown, pictures = _Shown(path, video, whole=True), _Pictures()
         video.codec_context.options = {"export_side_data": "venc_params"}
+        if (container.duration or 0) > THREADS_FROM * 1e6:
+            video.thread_type = "AUTO"
         for packet in container.demux([video, *kept]):
             index, codec = packet.stream.index, _codec(packet.stream)
             if index == video.index:
@@ -217,10 +220,11 @@ class _Pictures:
         self.kinds, self.found = defaultdict(set), defaultdict(set)
 
     def add(self, frame: av.VideoFrame, aspect: Fraction | None) -> None:
-        plane = frame.planes[0]  # every fourth row of luma: enough to see a cut, and cheap
+        plane = frame.planes[0]  # some 64 rows of luma: enough to see a cut, and cheap
+        step = max(4, frame.height // 64)
         # The line size of a picture that is stored bottom-up is negative.
         rows = np.frombuffer(plane, np.uint8).reshape(-1, abs(plane.line_size))
-        luma, before = rows[:frame.height:4, :frame.width].astype(np.int16), self.before
+        luma, before = rows[:frame.height:step, :frame.width].astype(np.int16), self.before
         self.changes.append(float(np.abs(luma - before).mean()) if before.shape == luma.shape
                             else 0.0)
         self.before = luma
