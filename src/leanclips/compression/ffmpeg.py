@@ -16,7 +16,7 @@ from pathlib import Path
 import imageio_ffmpeg
 import numpy as np
 
-from leanclips.compression.inspect import CLOCKED, Inspection
+from leanclips.compression.inspect import CLOCKED, VIDEO, Inspection
 from leanclips.errors import ClipError, StudyError
 from leanclips.files import folder_aside, written_aside
 
@@ -35,6 +35,7 @@ CARRYING = {"spherical metadata": ("-strict", "unofficial"), "user-data SEI": ("
 NO_BRANDS = [part for name in ("major_brand", "minor_version", "compatible_brands")
              for part in ("-metadata", f"{name}=")]
 BITEXACT = ("-fflags", "+bitexact", "-flags:v", "+bitexact")
+SUMS = ("-fps_mode", "passthrough", "-f", "framecrc")
 KEYFRAME_INTERVAL = 12  # frames, of a crop
 # SSIM is meant for about 256 lines; libvmaf averages pixels down to that by a whole factor.
 SSIM_SIZE = "scale=w=iw/{0}:h=ih/{0}:flags=area".format("max(1\\,round(min(iw\\,ih)/256))")
@@ -199,15 +200,63 @@ class Encoding:
         return max(round(self.keyframes * fps), 1)
 
 
+@dataclass(frozen=True)
+class Span:
+    """A run of a clip's frames that is encoded and scored by itself."""
+
+    frames: int
+    begins: float | None = None  # a time of the file's, just before the first frame seen; None:
+    # its start
+    before: int = 0  # how many frames are seen before the span's, for the motion that is scored,
+    behind: int = 0  # and how many behind it
+    keyframes: tuple[int, ...] = ()  # more keyframes than the first, which nothing refers across
+
+
 def encode(source: Path, destination: Path, encoding: Encoding, fps: float,
            crfs: Sequence[float], starts: Sequence[int] = (0,), was: Inspection | None = None,
-           mark: str = "") -> None:
+           mark: str = "", joined: tuple[Path, float] | None = None) -> None:
     """Re-encode the first video track of `source`, of `fps` frames a second; audio and subtitles
     are copied, and what else the inspection `was` found. `mark` is a tag of the new file.
 
     `crfs` holds the CRF of each zone of frames, which begin at `starts` (one: the whole clip).
-    Frame count, timestamps, size, rotation, colour tags and pixel format stay.
+    Frame count, timestamps, size, rotation, colour tags and pixel format stay. `joined` is a file
+    of the video if that is encoded already, and the time of its first frame.
     """
+    inputs, options = [], _encoder(encoding, fps, crfs, starts)
+    if joined:
+        inputs = ["-itsoffset", joined[1], "-i", joined[0].resolve()]
+        options = ["-tag:v", "hvc1"] if encoding.codec == "hevc" else []
+    maps = _carried(was, destination.suffix, bool(joined)) if was else FIRST_TRACKS
+    run(["-noautorotate", "-i", source.resolve(), *inputs, *maps, "-c", "copy", *options,
+         "-fps_mode", "passthrough", "-enc_time_base:v", "demux", *BITEXACT, "-map_metadata", 0,
+         *NO_BRANDS, "-metadata", f"leanclips={mark}", "-movflags", "+faststart+use_metadata_tags",
+         destination.resolve()], source)
+
+
+def encode_span(source: Path, destination: Path, encoding: Encoding, fps: float,
+                crfs: Sequence[float], starts: Sequence[int], span: Span,
+                half: bool = False) -> None:
+    """Encode a span of the video alone, so that it can be joined to others losslessly; or `half`
+    its width and height, for a look.
+    """
+    size = ",scale=2*trunc(iw/4):2*trunc(ih/4):flags=bicubic" if half else ""
+    first = ["-vf", f"trim=start_frame={span.before}{size}"]
+    forced = "+".join(f"eq(n,{frame})" for frame in span.keyframes)
+    first += ["-forced-idr", 1, "-force_key_frames", f"expr:{forced}"] if forced else []
+    run(["-noautorotate", *_seek(span), "-i", source.resolve(), "-map", "0:v:0", *first,
+         "-frames:v", span.frames, *_encoder(encoding, fps, crfs, starts, alone=False),
+         "-fps_mode", "passthrough", "-enc_time_base:v", "demux", *BITEXACT,
+         destination.resolve()], source)
+
+
+def _seek(span: Span | None) -> list[object]:
+    begins = span and span.begins
+    return [] if begins is None else ["-seek_timestamp", 1, "-ss", f"{begins:.6f}"]
+
+
+def _encoder(encoding: Encoding, fps: float, crfs: Sequence[float], starts: Sequence[int],
+             alone: bool = True) -> list[object]:
+    """The encoder's options; those of a span keep the headers free of its content."""
     codec, settings = encoding.codec, CODECS[encoding.codec]
     require(settings.encoder)
     crf = min(crfs)
@@ -222,24 +271,22 @@ def encode(source: Path, destination: Path, encoding: Encoding, fps: float,
                "-preset", encoding.preset or settings.preset]
     # One thread: the bytes depend on the number of threads.
     if codec == "av1":
-        options += ["-svtav1-params", "lp=1"]
-    elif codec == "hevc":
-        options += ["-tag:v", "hvc1", "-x265-params",
-                    ":".join(["log-level=none:pools=none:frame-threads=1", *zoned])]
-    else:
-        options += ["-threads", 1, *(zoned and ["-x264-params", *zoned])]
-    maps = _carried(was, destination.suffix) if was else FIRST_TRACKS
-    run(["-noautorotate", "-i", source.resolve(), *maps, "-c", "copy", *options, "-fps_mode",
-         "passthrough", "-enc_time_base:v", "demux", *BITEXACT, "-map_metadata", 0, *NO_BRANDS,
-         "-metadata", f"leanclips={mark}", "-movflags", "+faststart+use_metadata_tags",
-         destination.resolve()], source)
+        return [*options, "-svtav1-params", "lp=1"]
+    if codec == "hevc":
+        zoned += [] if alone else ["info=0"]
+        return [*options, "-tag:v", "hvc1", "-x265-params",
+                ":".join(["log-level=none:pools=none:frame-threads=1", *zoned])]
+    zoned += [] if alone else ["stitchable=1"]
+    return [*options, "-threads", 1, *(zoned and ["-x264-params", ":".join(zoned)])]
 
 
-def _carried(was: Inspection, suffix: str) -> list[object]:
-    """The options that carry what else the file holds into one of this suffix."""
+def _carried(was: Inspection, suffix: str, joined: bool) -> list[object]:
+    """The options that carry what else the file holds into one of this suffix; the video of a
+    second input if that is `joined`.
+    """
     options = []
-    for n, (index, name) in enumerate(was.streams):  # FFmpeg reads a name and writes a title
-        options += ["-map", f"0:{index}", *(name and [f"-metadata:s:{n}", f"title={name}"])]
+    for n, (track, name) in enumerate(was.streams):  # FFmpeg reads a name and writes a title
+        options += ["-map", f"{int(joined and track == VIDEO)}:{track}", *(name and [f"-metadata:s:{n}", f"title={name}"])]
     if created := was.tags.get("creation_time"):  # FFmpeg reads two of them from its own files
         options += ["-metadata", f"creation_time={created}"]
     if was.container.startswith(CLOCKED):
@@ -305,34 +352,78 @@ def compare(distorted: Path, reference: Path, metric: str,
     rotated as they are shown and scaled to it (bicubic). FFmpeg's logs are kept temporarily beside
     `distorted`. StudyError if a clip cannot be decoded or a log cannot be read.
     """
+    scores, chroma, _ = _compare(distorted, reference, metric, height)
+    return scores, chroma
+
+
+def compare_span(distorted: Path, reference: Path, metric: str, height: int | None, span: Span,
+                 every: int = 1) -> tuple[np.ndarray, np.ndarray, list[list[int]]]:
+    """`compare` of a span's file with its place in the clip, and checksums of the pictures: of the
+    span's, and of the clip's that were seen. The scores are those in the whole clip; only `every`
+    so many frames are scored by libvmaf, the others are between them.
+    """
+    scores, chroma, sums = _compare(distorted, reference, metric, height, span, every)
+    own = slice(span.before, span.before + span.frames)
+    return scores[own], chroma[own], sums
+
+
+def _compare(distorted: Path, reference: Path, metric: str, height: int | None,
+             span: Span | None = None, every: int = 1
+             ) -> tuple[np.ndarray, np.ndarray, list[list[int]]]:
     filters = filters_of(metric)
     require(*filters)
     rotation = [] if height else ["-noautorotate"]
-    ready = "settb=1/1000,setpts=N*40" + (f",scale=-2:{height}:flags=bicubic" if height else "")
-    graph = f"[0:v:0]{ready}[d];[1:v:0]{ready}[r];"
+    numbered = "settb=1/1000,setpts=N*40"
+    ready = numbered + (f",scale=-2:{height}:flags=bicubic" if height else "")
+    graph, outputs = f"[0:v:0]{ready}[d];[1:v:0]{ready}[r];", []
+    if span:  # Motion is the reference's: what stands in for the neighbours does not matter.
+        total = span.before + span.frames + span.behind
+        pad = (f"tpad=start={span.before}:stop={span.behind}:start_mode=clone:stop_mode=clone,"
+               if total > span.frames else "")
+        graph = (f"[0:v:0]{numbered},split[a][x];[a]{pad}{ready}[d];"
+                 f"[1:v:0]trim=end_frame={total},{numbered},split[b][y];[b]{ready}[r];")
+        outputs = ["-map", "[x]", *SUMS, "0.crc", "-map", "[y]", *SUMS, "1.crc", "-map", "[s]"]
     if filters == ("libvmaf",):
         ssim = "|name=float_ssim" if metric == "ssim" else ""
         model = MODELS.get(metric, MODELS["vmaf"])
         graph += (f"[d][r]libvmaf=model=version={model}:feature=name=psnr{ssim}:"
-                  "log_fmt=json:log_path=scores.json:n_threads=1")
+                  f"log_fmt=json:log_path=scores.json:n_threads=1:n_subsample={every}")
     else:
         size = SSIM_SIZE if metric == "ssim" else "null"
         graph += ("[d]split[d1][d2];[r]split[r1][r2];"
                   "[d1][r1]psnr,metadata=print:file=psnr.log,nullsink;"
                   f"[d2]{size}[d3];[r2]{size}[r3];[d3][r3]{metric}=stats_file=scores.log")
     with folder_aside(distorted.parent) as folder:
-        run([*rotation, "-i", distorted.resolve(), *rotation, "-i", reference.resolve(), "-lavfi",
-             graph, "-fps_mode", "passthrough", "-f", "null", "-"], distorted, folder)
+        run([*rotation, "-i", distorted.resolve(), *rotation, *_seek(span), "-i",
+             reference.resolve(), "-filter_complex", graph + "[s]" * bool(span), *outputs,
+             "-fps_mode", "passthrough", "-f", "null", "-"], distorted, folder)
         try:
             if filters == ("libvmaf",):
                 frames = json.loads((folder / "scores.json").read_text())["frames"]
                 names = "float_ssim" if ssim else "vmaf", "psnr_cb", "psnr_cr"
                 found = np.array([[frame["metrics"][name] for frame in frames] for name in names])
+                if every > 1:
+                    at = [frame["frameNum"] for frame in frames]
+                    found = np.array([np.interp(range(total), at, values) for values in found])
             else:
                 found = np.array([re.findall(pattern, (folder / log).read_text())
                                   for log, pattern in LOGGED], float).clip(max=PERFECT_DB)
+            sums = [_sums(folder / f"{n}.crc") for n in range(2)] if span else []
         except (OSError, ValueError, KeyError):
             raise StudyError("FFmpeg's scores cannot be read (maybe the disk is full)",
                              distorted.parent, "free some space and start again") from None
     scores, *planes = found
-    return scores, np.minimum(*planes)
+    return scores, np.minimum(*planes), sums
+
+
+def _sums(log: Path) -> list[int]:
+    return [int(line.split(",")[-1], 16) for line in log.read_text().splitlines()
+            if not line.startswith("#")]
+
+
+def picture_sums(path: Path, height: int | None) -> list[int]:
+    """A checksum of each picture of a clip, rotated as `compare` does it."""
+    with folder_aside(path.parent) as folder:
+        run([*([] if height else ["-noautorotate"]), "-i", path.resolve(), "-map", "0:v:0", *SUMS,
+             "0.crc"], path, folder)
+        return _sums(folder / "0.crc")

@@ -19,6 +19,7 @@ from leanclips.errors import ClipError, StudyError
 # One packet is one shown frame. Elsewhere packets may hold none (VP9's and AV1's hidden
 # frames) or a packed pair (MPEG-4 in AVI), so the frames are decoded and counted.
 PACKET_IS_FRAME = {"h264", "hevc", "mjpeg", "vp8", "prores", "dnxhd", "ffv1"}
+VIDEO = "v:0"  # FFmpeg's name of the first video track
 CLOCKED = ("mov", "matroska")  # the formats whose clocks begin at 0, others' anywhere
 # What frames carry beside their pictures.
 SIDES = {Type.SPHERICAL: "spherical metadata", Type.STEREO3D: "stereo metadata",
@@ -93,7 +94,7 @@ class Inspection(Probe):
     start: float  # the first frame's time on the clock of the container, in seconds
     end: float  # when the last frame ends, in seconds from the first
     stated: float  # the same by the average rate that MP4 states; `end` elsewhere
-    streams: tuple[tuple[int, str], ...]  # number and name of the video and the tracks, in order
+    streams: tuple[tuple[str, str], ...]  # the video and the tracks for FFmpeg's -map, with names
     tags: dict[str, str]  # of the file and its tracks
     sides: dict[str, str]  # of the SIDES that its frames have, their hash
     mark: str  # what leanclips made this file for, if it did (see optimize.mark)
@@ -160,7 +161,8 @@ def inspect(path: Path, least: int = 1) -> Inspection:
                            for chapter in container.chapters()),
             container=container.format.name, start=start, end=end,
             stated=found.frames / (found.fps or 25) if "mp4" in container.format.name else end,
-            streams=tuple((stream.index, stream.metadata.get("name", "")) for stream in streams),
+            streams=tuple((VIDEO if stream == video else str(stream.index),
+                           stream.metadata.get("name", "")) for stream in streams),
             tags=_tags(container, streams), sides=pictures.sides,
             mark=next((value for name, value in container.metadata.items()
                        if name.lower() == "leanclips"), ""))
