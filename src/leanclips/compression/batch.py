@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -18,13 +19,14 @@ from leanclips.clips import Roi
 from leanclips.compression.crop import crop
 from leanclips.compression.ffmpeg import Encoding, ffmpeg_version, filters_of, require
 from leanclips.compression.inspect import Probe, probe
+from leanclips.compression.long import Draw, lasts_long, silently
 from leanclips.compression.optimize import (Drift, Outcome, Reason, constant, external, keep,
                                             optimize, require_for)
 from leanclips.compression.quality import Goal, Quality
 from leanclips.compression.search import Solved
 from leanclips.errors import ClipError, StudyError
 from leanclips.files import file_sha256, folder_aside, key, remove_asides, write_text
-from leanclips.workers import run_learning
+from leanclips.workers import LEARN_FROM, progress, run_learning
 
 RECIPE = 5  # raise it when a change in this package makes other bytes from the same inputs
 
@@ -95,19 +97,35 @@ def make_all(clip_jobs: Sequence[ClipJob], jobs: int, what: str,
     turns = iter(order)
     saves = any(job.how[0] == "optimize" for job in clip_jobs)
 
-    def note(made: Made) -> str:
-        done(next(turns), made)
+    def note(made: Made | None) -> str:
+        number = next(turns)
+        if made is None:
+            return "a long one is left for the end"
+        done(number, made)
         saved[0] += made.outcome.bytes_in - made.outcome.bytes_out
         saved[1] += made.outcome.bytes_in
         return saves * f"{saved[0] / 1e6:.1f} MB ({saved[0] / max(saved[1], 1):.0%}) saved"
 
-    made = run_learning(make, [clip_jobs[n] for n in order], jobs, what,
-                        lambda made: made.outcome.solved, note)
+    made = run_learning(_make_short, [clip_jobs[n] for n in order], jobs, what,
+                        lambda made: made and made.outcome.solved, note)
+    known = [one.outcome.solved for one in made if one][-LEARN_FROM:]
+    for n, number in enumerate(order):  # the long ones, each on all cores
+        if made[n] is None:
+            made[n] = make(clip_jobs[number], known, jobs, partial(progress, unit="parts"))
+            done(number, made[n])
     return [one for _, one in sorted(zip(order, made, strict=True), key=lambda pair: pair[0])]
 
 
-def make(job: ClipJob, known: Sequence[Solved | None] = ()) -> Made:
-    """Make one clip, unless its record and its bytes show that it is made already."""
+def _make_short(job: ClipJob, known: Sequence[Solved | None] = ()) -> Made | None:
+    """Make one clip; None for a long one that is to be optimized."""
+    return None if job.how[0] == "optimize" and lasts_long(job.parent) else make(job, known)
+
+
+def make(job: ClipJob, known: Sequence[Solved | None] = (), jobs: int = 1,
+         draw: Draw = silently) -> Made:
+    """Make one clip, unless its record and its bytes show that it is made already. A long one is
+    made in `jobs` parts at a time, and `draw` shows its progress.
+    """
     sha256_in = file_sha256(job.parent)
     wanted = key(RECIPE, job.destination.name, [_told(part) for part in job.how],
                  job.drift and job.drift.fingerprint, sha256_in, ffmpeg_version(),
@@ -115,7 +133,7 @@ def make(job: ClipJob, known: Sequence[Solved | None] = ()) -> Made:
     before = _before(job)
     if before and before.key == wanted:
         return before
-    outcome = _deliver(job, [clip for clip in known if clip is not None])
+    outcome = _deliver(job, [clip for clip in known if clip is not None], jobs, draw)
     facts = None
     if job.how[0] != "copy":
         with suppress(ClipError) if job.lenient else nullcontext():
@@ -147,12 +165,12 @@ def _told(part: object) -> object:
     return asdict(part) if isinstance(part, Goal | Encoding | Roi) else part
 
 
-def _deliver(job: ClipJob, known: Sequence[Solved]) -> Outcome:
+def _deliver(job: ClipJob, known: Sequence[Solved], jobs: int, draw: Draw) -> Outcome:
     """The outcome of a job whose result has the name that it gets, or just its destination's."""
     if job.made_in is None:
-        return _outcome(job, known)
+        return _outcome(job, known, jobs, draw)
     with folder_aside(job.made_in) as folder:
-        outcome = _outcome(replace(job, destination=folder / job.parent.name), known)
+        outcome = _outcome(replace(job, destination=folder / job.parent.name), known, jobs, draw)
         wanted = job.destination.suffix.lower()
         if not outcome.crfs and job.parent.suffix.lower() != wanted:
             why = ", ".join(filter(None, (outcome.reason, outcome.detail)))
@@ -162,7 +180,7 @@ def _deliver(job: ClipJob, known: Sequence[Solved]) -> Outcome:
     return replace(outcome, path=job.destination)
 
 
-def _outcome(job: ClipJob, known: Sequence[Solved]) -> Outcome:
+def _outcome(job: ClipJob, known: Sequence[Solved], jobs: int, draw: Draw) -> Outcome:
     kind, *settings = job.how
     try:
         if kind == "crop":
@@ -180,7 +198,8 @@ def _outcome(job: ClipJob, known: Sequence[Solved]) -> Outcome:
             return keep(job.parent, job.destination, *settings)
         goal, encoding, *again = settings
         return optimize(job.parent, goal, job.destination, encoding, known, job.drift,
-                        again=bool(again))
+                        again=bool(again), jobs=jobs, state=job.record.with_suffix(".parts"),
+                        draw=draw)
     except ClipError as error:
         if not job.lenient:
             raise

@@ -16,12 +16,15 @@ from leanclips.compression.contract import (broken, delivered, suffix_for, suffi
 from leanclips.compression.ffmpeg import (CODECS, Encoding, encode, filters_of, has, require,
                                           smallest_scored)
 from leanclips.compression.inspect import Inspection, inspect
+from leanclips.compression.long import (CannotBeCut, Draw, prepare, search_long,
+                                          silently, until_done)
 from leanclips.compression.quality import (CHROMA_DB_PER_CRF, METRICS, Goal, Quality,
                                            measure, timeline)
 from leanclips.compression.search import (HIGHEST, MOST_TRIALS, Solved, Trial, best, guess, search,
                                           solved)
 from leanclips.errors import ClipError, StudyError
 from leanclips.files import folder_aside, like, written_aside
+from leanclips.workers import cores
 
 # log(drift) of J-HMDB crops rises by about this much per CRF (0.034 at 23, 0.301 at 43).
 DRIFT_PER_CRF = 0.11
@@ -88,12 +91,17 @@ class Outcome:
 
 
 def optimize(source: Path, goal: Goal, destination: Path, encoding: Encoding = Encoding(),
-             done: Sequence[Solved] = (), drift: Drift | None = None,
-             again: bool = False) -> Outcome:
+             done: Sequence[Solved] = (), drift: Drift | None = None, *, again: bool = False,
+             jobs: int | None = None, state: Path | None = None,
+             draw: Draw = silently) -> Outcome:
     """Deliver `source` as small as a few encodes get it while every second holds `goal`.
 
     From the finished clips in `done` of the same codec, the search learns where to begin.
     `goal.drift` limits what `drift` measures, and needs it.
+
+    A long file is encoded in parts, `jobs` at a time (None: one for each core). They are kept in
+    the folder `state` (None: beside the destination) until the file is delivered, so that a killed
+    run goes on where it was; `draw` shows their progress.
 
     The file is delivered in the container of the source, or as MP4 (Matroska if MP4 cannot hold
     its audio). The original bytes are delivered if re-encoding leaves more than `goal.share` of
@@ -124,11 +132,12 @@ def optimize(source: Path, goal: Goal, destination: Path, encoding: Encoding = E
                     why or f"this FFmpeg has no {kind.encoder}", perfect)
     starts = tuple(zone.start for zone in times.zones)
     made: dict[Trial, tuple[Path, Quality, float | None]] = {}  # the drift where it is limited
-    with folder_aside(destination.parent) as folder:
+    state = state or destination.with_name(f".{destination.name}.parts")
+    with until_done(state), folder_aside(destination.parent) as folder:
 
         def attempt(crfs: tuple[float, ...]) -> Trial:
             path = folder / f"try-{len(made)}{suffix}"
-            encode(source, path, encoding, was.fps, crfs, starts, was, mark(goal))
+            encode(source, path, encoding, was.fps, crfs, starts, was, goal.mark)
             quality, moved = measure(path, source, times, goal), None
             headroom = quality.headroom if len(crfs) > 1 else (min(quality.headroom),)
             if goal.drift is not None:
@@ -141,10 +150,20 @@ def optimize(source: Path, goal: Goal, destination: Path, encoding: Encoding = E
                     file.unlink(missing_ok=True)
             return trial
 
+        def in_parts() -> list[Trial] | None:
+            work = prepare(source, was, times, goal, encoding, state, jobs or cores(), draw)
+            if work is None:
+                return None
+            with suppress(CannotBeCut):
+                states, path = search_long(work, first, most, folder, suffix)
+                made.update({trial: (path, quality, None) for trial, quality in states})
+                return [trial for trial, _ in states]
+            return None
+
+        first = guess(was.looks, [clip for clip in done if clip.codec == codec], kind,
+                      goal.tolerance)
         try:
-            tries = search(attempt, len(starts) if kind.zones else 1,
-                           guess(was.looks, [clip for clip in done if clip.codec == codec], kind,
-                                 goal.tolerance), most)
+            tries = in_parts() or search(attempt, len(starts) if kind.zones else 1, first, most)
         except ClipError as error:  # the clip decodes, so the encoder or the container fails
             return keep(source, destination, Reason.UNSUPPORTED, error.what, perfect)
         found = {"tries": tuple(Sample(one.crfs, one.bytes, made[one][1].worst) for one in tries),
@@ -167,17 +186,12 @@ def optimize(source: Path, goal: Goal, destination: Path, encoding: Encoding = E
                    starts, detail=detail, drift=moved, **found)
 
 
-def mark(goal: Goal) -> str:
-    """The tag `leanclips` of a file that was made for this goal."""
-    return f"{goal.metric} {goal.target:g}" + (f" at {goal.height} lines" if goal.height else "")
-
-
 def _marked(was: Inspection, goal: Goal) -> bool:
     """Whether leanclips made this file for the same metric, and for this target or a lower one."""
     with suppress(ValueError):  # another tag of that name
         metric, target, *display = was.mark.split()
         return (float(target) <= goal.target
-                and [metric, *display] == [goal.metric, *mark(goal).split()[2:]])
+                and [metric, *display] == [goal.metric, *goal.mark.split()[2:]])
     return False
 
 

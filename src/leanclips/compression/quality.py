@@ -65,6 +65,12 @@ class Goal:
     share: float = 0.95  # of the source's bytes, at most; else the source is kept
 
     @property
+    def mark(self) -> str:
+        """The tag `leanclips` of a file that is made for it."""
+        return f"{self.metric} {self.target:g}" + (f" at {self.height} lines" if self.height
+                                                   else "")
+
+    @property
     def tolerance(self) -> float:
         """In CRF: how far a delivered clip may be above the target."""
         metric = METRICS[self.metric]

@@ -1,0 +1,479 @@
+"""A long file: its scenes encoded and scored side by side on all cores, and joined without loss.
+
+A fast preset at half the size shows how hard each zone is; some pieces, spread evenly, and one of
+each scene tell what that means for the real encode; then every other piece is encoded once, and
+those that miss the target (or lie far above it) again. A part is scored with the frames around it,
+so its scores are those in the whole; checksums prove that seeking led to the right frames and that
+the joined file shows the pictures that were scored.
+"""
+
+import json
+import shutil
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import partial
+from itertools import groupby, pairwise
+from pathlib import Path
+from statistics import fmean
+
+import av
+import numpy as np
+
+from leanclips.compression.ffmpeg import (CODECS, PERFECT_DB, Encoding, Span, compare_span,
+                                          encode, encode_span, ffmpeg_version, filters_of,
+                                          picture_sums)
+from leanclips.compression.inspect import CLOCKED, Inspection, open_video
+from leanclips.compression.quality import Goal, Quality, Timeline, judge
+from leanclips.compression.search import MOST_TRIALS, Guess, Trial, best, next_crfs
+from leanclips.files import file_sha256, key, remove_asides, write_text, written_aside
+
+RECIPE = 1  # raise it when a change in this module makes other parts from the same inputs
+# Shorter files have too few pieces to learn from, and a pool of clips keeps the cores busy.
+LONG_SECONDS = 20.0
+PART_SECONDS = 8.0  # of frames encoded by one FFmpeg
+ROUNDING = 0.01  # seconds
+SEEN_BEFORE, SEEN_BEHIND = 2, 1  # frames around a part that its scores depend on
+LOOK = {"h264": "veryfast", "hevc": "ultrafast", "av1": "12"}  # the preset of the first look
+LOOK_EVERY = 3  # of its frames, one of so many is scored
+LOOK_SLOPE = 0.8  # about how many CRF of the real encode its headroom is worth
+HALVED_FROM = 100  # pixels: libvmaf needs some
+SAMPLED = 8  # one of so many pieces is encoded before the others
+# The deviation of a forecast in CRF, and what that and the slope weigh against what is measured.
+USUAL_ERROR, ERROR_WEIGHT, SLOPE_WEIGHT = 0.7, 4, 10.0
+NEAR_SECONDS, APART = 8.0, 0.3  # how far zones of a scene are alike, and how much they differ
+# With these two, J-HMDB scenes take 1.6 to 1.8 times one encode, and the bytes of a whole search.
+SURE = 1.7  # deviations of the forecast that a zone is aimed above the target
+PAYS = 0.12  # share of a piece's bytes that encoding it again has to save
+HOPELESS = 1.1  # an original is kept where the samples take so many times the bytes allowed
+
+# Shows the progress of an iterable: its length, and what it does.
+Draw = Callable[[Iterable, int, str], Iterable]
+Crfs = tuple[float, ...]
+
+
+class CannotBeCut(Exception):
+    """The file has to be encoded whole."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some zones of a clip between two keyframes, which can be exchanged alone."""
+
+    frames: slice
+    zones: slice
+    bytes_in: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some neighbouring pieces encoded together: the file, and in the order of the frames shown
+    their scores, chroma PSNR, checksums and bytes.
+    """
+
+    path: Path
+    start: int  # the clip's frame that is its first
+    scores: list[float]
+    chroma: list[float]
+    sums: list[int]
+    sizes: list[int]
+    order: list[int]  # which frame each packet holds
+    seen: list[int]  # checksums of the source's frames that it was compared to
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all pieces of a file have in common."""
+
+    source: Path
+    was: Inspection
+    times: Timeline
+    goal: Goal
+    encoding: Encoding
+    state: Path  # the folder of finished parts
+    jobs: int  # how many of them are made side by side
+    draw: Draw
+    pieces: tuple[Piece, ...]
+    first: float  # the time of the first frame in the file, in seconds
+    begins: float  # and in the file that is delivered
+    beside: int  # bytes of the file that are not its video's
+    names: dict[str, str]  # what the track says of itself
+    key: str
+    seen: dict[int, int] = field(default_factory=dict)  # checksums of the source's frames
+
+
+@dataclass
+class Tried:
+    """The encodes of a piece, the best one last, and the parts that hold them."""
+
+    curve: list[Trial] = field(default_factory=list)
+    parts: dict[Crfs, Part] = field(default_factory=dict)
+
+
+def silently(items: Iterable, total: int, what: str) -> Iterable:
+    return items
+
+
+@contextmanager
+def until_done(state: Path) -> Iterator[None]:
+    """Remove the finished parts once their file is delivered; an error leaves them for a rerun."""
+    yield
+    shutil.rmtree(state, ignore_errors=True)
+
+
+def lasts_long(source: Path) -> bool:
+    """Whether the container says that the file is a long one."""
+    try:
+        with open_video(source) as container:
+            return (container.duration or 0) / 1e6 > LONG_SECONDS
+    except (av.error.FFmpegError, OSError):
+        return False
+
+
+def prepare(source: Path, was: Inspection, times: Timeline, goal: Goal, encoding: Encoding,
+            state: Path, jobs: int, draw: Draw = silently) -> Work | None:
+    """The work on a long file; None where a file is short, or has to be encoded whole.
+
+    XPSNR depends on more than the frames around a part; drift is that of a whole file, so it can
+    be reported of a joined one, but steers the search of one encoded whole only. What frames carry
+    beside their pictures would be lost in parts.
+    """
+    if (times.frames < 2 or was.sides or was.times[-1] < LONG_SECONDS or goal.drift is not None
+            or filters_of(goal.metric) != ("libvmaf",)):
+        return None
+    with open_video(source) as container:
+        video, start = container.streams.video[0], (container.start_time or 0) / 1e6
+        packets = sorted((packet.pts, packet.size) for packet in container.demux(video)
+                         if packet.pts is not None and not packet.is_discard)
+        first = float((packets[0][0] if packets else 0) * video.time_base)
+        names = dict(video.metadata)
+    sizes = [size for _, size in packets]
+    if len(sizes) != was.frames:  # a packet is no frame: about their mean
+        sizes = [sum(sizes) // was.frames] * was.frames
+    remove_asides([state])
+    return Work(source, was, times, goal, encoding, state, jobs, draw,
+                tuple(_pieces(was, times, encoding, sizes)), first,
+                first - (0 if was.container.startswith(CLOCKED) else start),
+                max(source.stat().st_size - sum(sizes), 0), names,
+                key(RECIPE, file_sha256(source), ffmpeg_version(), goal.metric, goal.height,
+                    encoding.codec, encoding.keyframes))
+
+
+def _pieces(was: Inspection, times: Timeline, encoding: Encoding,
+            sizes: Sequence[int]) -> Iterator[Piece]:
+    """A piece lasts at most from one keyframe to the next, and ends with its scene."""
+    longest = (min(encoding.keyframes, PART_SECONDS) if CODECS[encoding.codec].zones
+               else PART_SECONDS / 2)
+    starts, cuts = [zone.start for zone in times.zones], set(was.cuts)
+    ends = [*was.times, was.seconds]
+    edges = [0]
+    for n, frame in enumerate(starts[1:], 1):
+        lasts = ends[times.zones[n].stop] - ends[starts[edges[-1]]]
+        if frame in cuts or lasts > longest + ROUNDING:
+            edges.append(n)
+    for zone, after in pairwise([*edges, len(starts)]):
+        frames = slice(starts[zone], times.zones[after - 1].stop)
+        yield Piece(frames, slice(zone, after), sum(sizes[frames]))
+
+
+def search_long(work: Work, guess: Guess, most: float, folder: Path, suffix: str
+                ) -> tuple[list[tuple[Trial, Quality]], Path | None]:
+    """Encode the file in at most `most` bytes at the CRFs that hold its goal, into `folder`.
+
+    Returns the states of the whole that were tried, and the file of the last one, if that is well.
+    CannotBeCut where its pieces cannot be told apart or joined.
+    """
+    tried = [Tried() for _ in work.pieces]
+    look = _first_look(work, guess)
+    for what, some in zip(("samples", "scenes", "rest"), _waves(work), strict=True):
+        wanted = _forecast(work, guess, look, tried)
+        quality = _add(work, tried, {n: _crfs(work, n, wanted) for n in some}, what)
+        if early := _hopeless(work, guess, tried, most):
+            return [(early, quality)], None
+    states = [_settled(work, tried)]
+    for turn in range(2, MOST_TRIALS + 1):
+        todo = {n: crfs for n, piece in enumerate(tried) if (crfs := _again(piece.curve, guess))}
+        if not todo or states[-1][0].worst < 0 and states[-1][0].bytes > most:
+            break
+        _add(work, tried, todo, f"round {turn}")
+        states.append(_settled(work, tried))
+    held = best([trial for trial, *_ in states])
+    missed = [(trial, quality) for trial, quality, _ in states if trial.worst < 0]
+    for trial, quality, parts in states:
+        if trial is held and trial.bytes <= most:
+            path = _joined(work, parts, folder, suffix)
+            return [*missed, (replace(trial, bytes=path.stat().st_size), quality)], path
+    return [(trial, quality) for trial, quality, _ in states], None
+
+
+def _add(work: Work, tried: Sequence[Tried], todo: dict[int, Crfs], what: str) -> Quality:
+    """Encode some pieces at these CRFs; the quality of all pieces' newest encodes."""
+    for n, part in _make_all(work, todo, what).items():
+        tried[n].parts[todo[n]] = part
+    quality = _judged(work, {n: piece.parts[todo.get(n) or piece.curve[-1].crfs]
+                             for n, piece in enumerate(tried) if piece.parts})
+    for n, crfs in todo.items():
+        size = sum(tried[n].parts[crfs].sizes[_within(work, n, tried[n].parts[crfs])])
+        tried[n].curve.append(Trial(crfs, size, _room(work, n, quality)))
+    return quality
+
+
+def _settled(work: Work, tried: Sequence[Tried]) -> tuple[Trial, Quality, list[Part]]:
+    """The whole of each piece's best encode, which becomes the last of its curve."""
+    for curve in (piece.curve for piece in tried):
+        if held := best(curve):
+            curve.append(curve.pop(curve.index(held)))
+    parts = [piece.parts[piece.curve[-1].crfs] for piece in tried]
+    quality = _judged(work, dict(enumerate(parts)))
+    for n, piece in enumerate(tried):  # a second that spans two pieces depends on both
+        piece.curve[-1] = replace(piece.curve[-1], headroom=_room(work, n, quality))
+    last = [piece.curve[-1] for piece in tried]
+    return Trial(tuple(crf for trial in last for crf in trial.crfs),
+                 sum(trial.bytes for trial in last) + work.beside, quality.headroom), quality, parts
+
+
+def _joined(work: Work, parts: Sequence[Part], folder: Path, suffix: str) -> Path:
+    """The whole file, once its pictures have been found to be those that were scored."""
+    path, video = folder / f"joined{suffix}", folder / "video.mp4"
+    _join(work, parts, video)
+    encode(work.source, path, work.encoding, work.was.fps, (1,), was=work.was,
+           mark=work.goal.mark, joined=(video, work.begins))
+    video.unlink()
+    scored = [told for n, part in enumerate(parts) for told in part.sums[_within(work, n, part)]]
+    if picture_sums(path, work.goal.height) != scored:
+        raise CannotBeCut("the joined file shows other pictures")
+    return path
+
+
+def _first_look(work: Work, guess: Guess) -> np.ndarray:
+    """The headroom of each zone at the guessed CRF, a fast preset and half the size."""
+    flat = np.full(len(work.times.zones), guess.crf)
+    fast = replace(work.encoding, preset=LOOK[work.encoding.codec])
+    half = work.was.height // 4 * 2 if min(work.was.width, work.was.height) >= HALVED_FROM else None
+    made = _make_all(work, {n: _crfs(work, n, flat) for n in range(len(work.pieces))},
+                     "first look", fast, LOOK_EVERY, half)
+    return np.array(_judged(work, made).headroom)
+
+
+def _waves(work: Work) -> tuple[list[int], list[int], list[int]]:
+    """The pieces in the order of their encoding: an even sample tells how the first look compares
+    to the real encode, then one of each scene what is special there, then come the others.
+    """
+    scenes = [_scene(work, piece.frames.start) for piece in work.pieces]
+    evenly = list(range(min(SAMPLED // 2, len(scenes) - 1), len(scenes), SAMPLED))
+    known, one_each = {scenes[n] for n in evenly}, []
+    for n, scene in enumerate(scenes):
+        if scene not in known:
+            known.add(scene)
+            one_each.append(n)
+    done = {*evenly, *one_each}
+    return evenly, one_each, [n for n in range(len(scenes)) if n not in done]
+
+
+def _scene(work: Work, frame: int) -> int:
+    return bisect_right(work.was.cuts, frame)
+
+
+def _forecast(work: Work, guess: Guess, look: np.ndarray, tried: Sequence[Tried]) -> np.ndarray:
+    """The CRF for each zone: a line over its headroom at the first look, as the trials so far tell
+    it, and what they tell of its scene; on the safe side by some of its deviation.
+    """
+    known = [(zone, crf + (room - guess.tolerance / 2) / -guess.slope)
+             for piece, one in zip(work.pieces, tried, strict=True) for trial in one.curve[:1]
+             for zone, crf, room in zip(range(piece.zones.start, piece.zones.stop), trial.crfs,
+                                        trial.headroom, strict=True)]
+    if not known:
+        return guess.codec.at(guess.crf) + LOOK_SLOPE * look
+    zones, right = np.array([zone for zone, _ in known]), np.array([crf for _, crf in known])
+    seen = look[zones]
+    spread, level = seen - seen.mean(), right.mean()
+    slope = (spread @ (right - level) + LOOK_SLOPE * SLOPE_WEIGHT) / (spread @ spread
+                                                                      + SLOPE_WEIGHT)
+    off = right - level - slope * spread
+    error = np.sqrt((off @ off + ERROR_WEIGHT * USUAL_ERROR ** 2) / (len(off) + ERROR_WEIGHT))
+    starts = [zone.start for zone in work.times.zones]
+    scenes = np.array([_scene(work, frame) for frame in starts])
+    at = np.array(work.was.times)[starts]
+    near = (np.exp(-np.abs(at[:, None] - at[zones]) / NEAR_SECONDS)
+            * (scenes[:, None] == scenes[zones]))
+    told = near.sum(axis=1)
+    alike = near @ off / (told + APART)
+    doubt = error * np.sqrt(APART / (told + APART) + APART)
+    return level + slope * (look - seen.mean()) + alike - SURE * doubt
+
+
+def _hopeless(work: Work, guess: Guess, tried: Sequence[Tried], most: float) -> Trial | None:
+    """The samples as a trial of the whole, if they tell that it takes far more than `most`."""
+    some = [(piece, one.curve[0]) for piece, one in zip(work.pieces, tried, strict=True)
+            if one.curve]
+    right = sum(trial.bytes * 2 ** ((fmean(trial.headroom) - guess.tolerance / 2) / guess.slope
+                                    / guess.codec.halving) for _, trial in some)
+    whole = work.beside + right * (sum(piece.bytes_in for piece in work.pieces)
+                                   / max(sum(piece.bytes_in for piece, _ in some), 1))
+    if whole <= HOPELESS * most:
+        return None
+    return Trial(tuple(crf for _, trial in some for crf in trial.crfs), round(whole),
+                 tuple(room for _, trial in some for room in trial.headroom))
+
+
+def _again(curve: Sequence[Trial], guess: Guess) -> Crfs | None:
+    """The CRFs to encode a piece again at; None if it is well as it is."""
+    if curve[-1].worst >= 0 and len(curve) > 1 or len(curve) >= MOST_TRIALS:
+        return None
+    crfs = next_crfs(curve, guess)
+    left = fmean(2 ** ((was - now) / guess.codec.halving)
+                 for was, now in zip(curve[-1].crfs, crfs, strict=True))
+    if curve[-1].worst >= 0 and 1 - left < PAYS or crfs in [trial.crfs for trial in curve]:
+        return None
+    return crfs
+
+
+def _crfs(work: Work, n: int, wanted: np.ndarray) -> Crfs:
+    """The CRFs of a piece's zones; all of them the least where the codec has no zones."""
+    codec = CODECS[work.encoding.codec]
+    crfs = tuple(codec.at(crf) for crf in wanted[work.pieces[n].zones])
+    return crfs if codec.zones else (min(crfs),) * len(crfs)
+
+
+def _room(work: Work, n: int, quality: Quality) -> Crfs:
+    """The headroom of a piece's zones; all of them the least where they have one CRF."""
+    rooms = quality.headroom[work.pieces[n].zones]
+    return rooms if CODECS[work.encoding.codec].zones else (min(rooms),) * len(rooms)
+
+
+def _within(work: Work, n: int, part: Part) -> slice:
+    """The frames of a piece in a part that holds it."""
+    frames = work.pieces[n].frames
+    return slice(frames.start - part.start, frames.stop - part.start)
+
+
+def _judged(work: Work, parts: dict[int, Part]) -> Quality:
+    """The quality of these encodes of some pieces; what lies between is taken as perfect."""
+    scores, chroma = np.full(work.times.frames, 100.0), np.full(work.times.frames, PERFECT_DB)
+    for n, part in parts.items():
+        frames, own = work.pieces[n].frames, _within(work, n, part)
+        scores[frames], chroma[frames] = part.scores[own], part.chroma[own]
+    return judge(scores, chroma, work.times, work.goal)
+
+
+def _make_all(work: Work, todo: dict[int, Crfs], what: str, encoding: Encoding | None = None,
+              every: int = 1, height: int | None = None) -> dict[int, Part]:
+    """Encode and score some pieces at these CRFs: neighbours together, as many as last
+    PART_SECONDS, and these parts side by side.
+
+    CannotBeCut unless all parts saw the same source: each sees a little of its neighbours, and
+    the first one begins with the file, so each lies where it should.
+    """
+    at, runs, zoned = work.was.times, [], CODECS[work.encoding.codec].zones
+    for n in sorted(todo):
+        if (zoned and runs and runs[-1][-1] == n - 1 and at[work.pieces[n].frames.stop - 1]
+                - at[work.pieces[runs[-1][0]].frames.start] <= PART_SECONDS):
+            runs[-1].append(n)
+        else:
+            runs.append([n])
+    one = partial(_make, work, todo, encoding=encoding or work.encoding, every=every,
+                  height=height)
+    with ThreadPoolExecutor(work.jobs) as pool:
+        try:
+            made = list(work.draw(pool.map(one, runs), len(runs), f"{work.source.name}: {what}"))
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    for part in made:
+        for frame, told in enumerate(part.seen, part.start - min(part.start, SEEN_BEFORE)):
+            if work.seen.setdefault(frame, told) != told:
+                raise CannotBeCut(f"seeking leads to other pictures at frame {frame}")
+    return {n: part for run, part in zip(runs, made, strict=True) for n in run}
+
+
+def _make(work: Work, todo: dict[int, Crfs], run: Sequence[int], encoding: Encoding,
+          every: int, height: int | None) -> Part:
+    """One part, unless an earlier run of the program has made it: its record is written last."""
+    pieces, at = [work.pieces[n] for n in run], work.was.times
+    start, end = pieces[0].frames.start, pieces[-1].frames.stop
+    zones = work.times.zones[pieces[0].zones.start:pieces[-1].zones.stop]
+    crfs = tuple(crf for n in run for crf in todo[n])
+    before = min(start, SEEN_BEFORE)
+    span = Span(end - start, None, before, min(len(at) - end, SEEN_BEHIND),
+                tuple(piece.frames.start - start for piece in pieces[1:]))
+    if start > before:
+        seen = start - before
+        span = replace(span, begins=work.first + (at[seen] + at[seen - 1]) / 2)
+    starts = tuple(zone.start - start for zone in zones)
+    name = key(work.key, start, vars(span), starts, crfs, encoding.preset, every,
+               height)
+    path, record = work.state / f"{name}.mp4", work.state / f"{name}.json"
+    if record.exists():
+        return Part(path, start, **json.loads(record.read_text()))
+    with written_aside(path) as aside:
+        encode_span(work.source, aside, encoding, work.was.fps, crfs, starts, span,
+                    half=height is not None)
+        scores, chroma, (sums, seen) = compare_span(aside, work.source, work.goal.metric,
+                                                    height or work.goal.height, span, every)
+        order, sizes = _packets(aside)
+    if not len(scores) == len(sums) == len(sizes) == span.frames:
+        raise CannotBeCut(f"{len(sums)} frames of {span.frames} from {start} on")
+    if len(seen) != span.before + span.frames + span.behind:
+        raise CannotBeCut(f"{len(seen)} frames of the source from {start - before} on")
+    if every > 1:
+        path.unlink()
+    facts = {"scores": scores.tolist(), "chroma": chroma.tolist(), "sums": sums, "sizes": sizes,
+             "order": order, "seen": seen}
+    write_text(record, json.dumps(facts))
+    return Part(path, start, **facts)
+
+
+def _packets(path: Path) -> tuple[list[int], list[int]]:
+    """Which frame each packet holds, and the bytes of each frame."""
+    with open_video(path) as container:
+        found = [(packet.pts, packet.size) for packet in
+                 container.demux(container.streams.video[0]) if packet.size]
+    times, sizes = zip(*found, strict=True)
+    shown = np.argsort(times)
+    return np.argsort(shown).tolist(), np.array(sizes)[shown].tolist()
+
+
+def _join(work: Work, parts: Sequence[Part], path: Path) -> None:
+    """Put the pieces' video into one file, with the times of the source's frames."""
+    was, tick = work.was, Fraction(work.was.tick).limit_denominator(10**7)
+    shown = np.round(np.array(was.times) / was.tick).astype(int)
+    ends = [*shown[1:], max(round(was.seconds / was.tick), shown[-1] + 1)]
+    order = [part.start + frame for n, part in enumerate(parts) for frame in part.order
+             if work.pieces[n].frames.start <= part.start + frame < work.pieces[n].frames.stop]
+    late = max(n - frame for n, frame in enumerate(order))  # packets before their frame's turn
+    with av.open(str(path), "w") as out:
+        stream, headers = None, None
+        for n, (frame, packet) in enumerate(_taken(work, parts)):
+            if stream is None:
+                headers = packet.stream.codec_context.extradata
+                stream = out.add_stream_from_template(packet.stream, opaque=True)
+                stream.time_base = tick
+                stream.metadata.update(work.names)
+            if packet.stream.codec_context.extradata != headers:
+                raise CannotBeCut("its encodes differ in their headers")
+            packet.stream, packet.time_base = stream, tick
+            packet.pts = int(shown[frame])
+            packet.dts = int(shown[n - late] if n >= late else
+                             shown[0] + shown[n] - shown[late])
+            packet.duration = int(ends[frame] - shown[frame])
+            out.mux(packet)
+
+
+def _taken(work: Work, parts: Sequence[Part]) -> Iterator[tuple[int, av.Packet]]:
+    """Each packet with its frame, piece for piece; each piece's first one has to be a keyframe."""
+    for _, pieces in groupby(enumerate(parts), key=lambda pair: pair[1].path):
+        (first, part), *others = pieces
+        start = work.pieces[first].frames.start
+        end = work.pieces[others[-1][0] if others else first].frames.stop
+        with open_video(part.path) as container:
+            packets = (packet for packet in container.demux(container.streams.video[0])
+                       if packet.size)
+            for frame, packet in zip(part.order, packets, strict=True):
+                frame += part.start
+                if start <= frame < end:
+                    if frame == start and not packet.is_keyframe:
+                        raise CannotBeCut(f"frame {frame} became no keyframe")
+                    yield frame, packet
