@@ -457,8 +457,10 @@ def _join(work: Work, parts: Sequence[Part], path: Path) -> None:
                 raise CannotBeCut("its encodes differ in their headers")
             packet.stream, packet.time_base = stream, tick
             packet.pts = int(shown[frame])
+            # The first ones come as early as makes up for what the last ones are late: so the
+            # file is as long as its frames, in MP4 by the average rate too.
             packet.dts = int(shown[n - late] if n >= late else
-                             shown[0] + shown[n] - shown[late])
+                             shown[0] + shown[n - late - 1] - shown[-1])
             packet.duration = int(ends[frame] - shown[frame])
             out.mux(packet)
 
