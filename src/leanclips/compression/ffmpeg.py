@@ -286,7 +286,8 @@ def _carried(was: Inspection, suffix: str, joined: bool) -> list[object]:
     """
     options = []
     for n, (track, name) in enumerate(was.streams):  # FFmpeg reads a name and writes a title
-        options += ["-map", f"{int(joined and track == VIDEO)}:{track}", *(name and [f"-metadata:s:{n}", f"title={name}"])]
+        options += ["-map", f"{int(joined and track == VIDEO)}:{track}",
+                    *(name and [f"-metadata:s:{n}", f"title={name}"])]
     if created := was.tags.get("creation_time"):  # FFmpeg reads two of them from its own files
         options += ["-metadata", f"creation_time={created}"]
     if was.container.startswith(CLOCKED):

@@ -1,4 +1,4 @@
-"""Stage render: the clips of a synthetic study, as data/demo/drawing.py draws them from its seed."""
+"""Stage render: the clips of a synthetic study, drawn by data/demo/drawing.py from its seed."""
 
 import sys
 from collections.abc import Sequence
