@@ -25,7 +25,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
 from math import ceil
 from pathlib import Path
 
@@ -34,11 +33,11 @@ import psutil
 from common import show
 
 from leanclips.compression import long
-from leanclips.compression.ffmpeg import Encoding, encode_span, ffmpeg_version, run
+from leanclips.compression.ffmpeg import Encoding, encode_span, run
 from leanclips.compression.inspect import inspect
 from leanclips.compression.optimize import optimize
 from leanclips.compression.quality import Goal, timeline
-from leanclips.workers import cores, description
+from leanclips.workers import cores
 
 SIZES = {"720p": (1280, 720), "1080p": (1920, 1080)}
 SECONDS = (300.0, 120.0)
@@ -211,8 +210,6 @@ def main() -> None:
                 tables.append(compare(name, folder / "clip.mp4", folder, Goal(chosen.target),
                                       not chosen.floor_only))
     table = pd.concat(tables)
-    table["machine"] = f"{told['cpu']}, {told['cores']} cores, {told['system']}"
-    table["versions"] = f"{ffmpeg_version()}; av {version('av')}"
     show(table, chosen.out / "long.csv")
 
 
