@@ -158,7 +158,7 @@ def test_the_storage_benchmark_writes_what_the_book_shows(tmp_path, variants):
                     "source", "optimized", "--limit", "2", "--out", tmp_path], check=True)
     table = pd.read_csv(tmp_path / "storage.csv")
     assert list(table) == ["variant", "link_mbit", "epochs", "clips", "bytes", "seconds", "min",
-                           "max", "link_seconds", "clips_per_s", "decoded_frames_per_s"]
+                           "max", "link_seconds", "clips_per_s", "decoded_frames_per_s", "machine"]
     assert len(table) == 2 * 4 and (table["clips"] == 2).all()
     assert ((table["min"] <= table["seconds"]) & (table["seconds"] <= table["max"])).all()
     assert list(pd.read_csv(tmp_path / "steps.csv")["of"]) == ["source", "optimized",

@@ -213,7 +213,7 @@ def keep_it():
 
 def encode_it():
     from leanclips.compression import ffmpeg
-    ffmpeg.encode(clip, out.parent.parent / out.name, "h264", (1,))
+    ffmpeg.encode(clip, out.parent.parent / out.name, ffmpeg.Encoding("h264"), 25, (1,))
 
 def weights():
     import torch

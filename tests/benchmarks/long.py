@@ -200,7 +200,7 @@ def main() -> None:
     chosen = parser.parse_args()
     clips = sorted(path for path in chosen.clips.rglob("*") if path.suffix in (".avi", ".mp4"))
     random.Random(0).shuffle(clips)
-    tables, told = [], description()
+    tables = []
     with tempfile.TemporaryDirectory() as scratch:
         for (name, size), seconds in zip(SIZES.items(), chosen.seconds, strict=True):
             if seconds:

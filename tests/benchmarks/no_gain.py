@@ -11,12 +11,12 @@ prints it.
 import argparse
 import tempfile
 from functools import partial
+from math import inf
 from pathlib import Path
 
 import pandas as pd
 from common import show
 
-from leanclips.compression import optimize as module
 from leanclips.compression.ffmpeg import Encoding, encode
 from leanclips.compression.inspect import probe
 from leanclips.compression.optimize import Reason, optimize

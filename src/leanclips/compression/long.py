@@ -196,7 +196,8 @@ def search_long(work: Work, guess: Guess, most: float, folder: Path, suffix: str
             return [(early, quality)], None
     states = [_settled(work, tried)]
     for turn in range(2, MOST_TRIALS + 1):
-        todo = {n: crfs for n, piece in enumerate(tried) if (crfs := _again(piece.curve, guess))}
+        again = _lowered if turn == MOST_TRIALS else _again
+        todo = {n: crfs for n, piece in enumerate(tried) if (crfs := again(piece.curve, guess))}
         if not todo or states[-1][0].worst < 0 and states[-1][0].bytes > most:
             break
         _add(work, tried, todo, f"round {turn}")
@@ -330,6 +331,14 @@ def _again(curve: Sequence[Trial], guess: Guess) -> Crfs | None:
     if curve[-1].worst >= 0 and 1 - left < PAYS or crfs in [trial.crfs for trial in curve]:
         return None
     return crfs
+
+
+def _lowered(curve: Sequence[Trial], guess: Guess) -> Crfs | None:
+    """The CRFs for the last try of a piece that misses: low enough to be well in all likelihood."""
+    if curve[-1].worst >= 0:
+        return None
+    return tuple(guess.codec.at(crf - (1 - 2 * min(room, 0)) / -guess.slope)
+                 for crf, room in zip(curve[-1].crfs, curve[-1].headroom, strict=True))
 
 
 def _crfs(work: Work, n: int, wanted: np.ndarray) -> Crfs:

@@ -157,7 +157,8 @@ def optimize(source: Path, goal: Goal, destination: Path, encoding: Encoding = E
             with suppress(CannotBeCut):
                 states, path = search_long(work, first, most, folder, suffix)
                 made.update({trial: (path, quality, None) for trial, quality in states})
-                return [trial for trial, _ in states]
+                trials = [trial for trial, _ in states]
+                return trials if best(trials) or trials[-1].bytes > most else None
             return None
 
         first = guess(was.looks, [clip for clip in done if clip.codec == codec], kind,
