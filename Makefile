@@ -8,7 +8,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# Python compiles what is imported: compiling all of PyTorch beforehand takes longer.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 RUN_OPTIONS := $(if $(CLIPS),--clips "$(CLIPS)") $(if $(JOBS),--jobs $(JOBS))
 
 .PHONY: study book lab test test-all help
