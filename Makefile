@@ -8,8 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
-# Python compiles what is imported: compiling all of PyTorch beforehand takes longer.
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 RUN_OPTIONS := $(if $(CLIPS),--clips "$(CLIPS)") $(if $(JOBS),--jobs $(JOBS))
 
 .PHONY: study book lab test test-all help
