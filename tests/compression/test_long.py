@@ -81,6 +81,7 @@ def test_keyframes_are_as_near_as_asked_for(tmp_path, clip, short_limits):
     assert max(after - key for key, after in pairwise([*keys, 12.3])) <= 1.5 + 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["hevc", "av1"])
 def test_other_codecs_can_be_joined_too(tmp_path, clip, short_limits, monkeypatch, codec):
     monkeypatch.setattr(module, "encode", None)  # of the whole file
@@ -90,6 +91,7 @@ def test_other_codecs_can_be_joined_too(tmp_path, clip, short_limits, monkeypatc
         assert container.streams.video[0].codec_tag == {"hevc": "hvc1", "av1": "av01"}[codec]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix, arguments", [
     (".mkv", ["-vf", "select=mod(n\\,3)", "-fps_mode", "vfr", "-c:a", "copy"]),
     (".mp4", ["-vf", "select=not(between(n\\,31\\,47))", "-fps_mode", "vfr", "-an"]),
@@ -108,6 +110,7 @@ def test_a_rotated_clip_on_a_larger_display(tmp_path, clip, ffmpeg, short_limits
     assert made
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was(tmp_path, clip, short_limits, monkeypatch):
     script = f"""if True:
         import os, signal

@@ -38,6 +38,7 @@ def test_short_clips_are_foretold_to_the_byte_and_nothing_is_written(tree, tmp_p
     assert (planned.bytes_in, planned.bytes_out) == (done.bytes_in, done.bytes_out)
 
 
+@pytest.mark.slow
 def test_a_long_clip_is_foretold_from_a_sample(tmp_path, ffmpeg):
     """A minute of 10 frames a second."""
     clip = tmp_path / "long.mp4"
