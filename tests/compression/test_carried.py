@@ -96,6 +96,7 @@ def test_a_long_last_frame_stays(tmp_path, clip, ffmpeg):
     assert was.end == pytest.approx(2.96) == now.end == pytest.approx(now.stated)
 
 
+@pytest.mark.slow
 def test_real_cases_of_times(tmp_path, shared_cases):
     late = optimize(shared_cases / "start05_video_only.mp4", Goal(80), tmp_path / "late.mp4")
     assert late.reason in DELIVERED and inspect(late.path).start == 0.5
@@ -283,6 +284,7 @@ def test_another_tools_mark_is_no_reason(tmp_path, clip, ffmpeg):
     assert optimize(tmp_path / "noted.mp4", Goal(60), tmp_path / "out.mp4").reason in DELIVERED
 
 
+@pytest.mark.slow
 def test_real_clips_are_made_once(tmp_path, jhmdb_clips):
     for n, clip in enumerate(sorted(jhmdb_clips.glob("*/*.avi"))[::7][:4]):
         once = optimize(clip, Goal(90), tmp_path / f"{n}.mp4")

@@ -145,6 +145,7 @@ def test_a_short_clip_is_encoded_whole(tmp_path, clip, monkeypatch):
     assert not made
 
 
+@pytest.mark.slow
 def test_where_seeking_leads_elsewhere_the_file_is_encoded_whole(tmp_path, clip, short_limits,
                                                                  monkeypatch):
     real = ffmpeg_module._seek
@@ -177,6 +178,7 @@ def test_the_scores_of_a_part_are_those_in_the_whole(tmp_path, clip, ffmpeg, met
         assert np.array_equal(values[20:50], some)
 
 
+@pytest.mark.slow
 def test_a_folder_leaves_its_long_files_to_the_end(tmp_path, make_clip, capfd):
     make_clip(tmp_path / "in" / "long.mp4", "audio", frames=110, fps=5, size=(128, 96))
     make_clip(tmp_path / "in" / "short.mp4", frames=20, fps=5, size=(128, 96))
