@@ -186,3 +186,12 @@ def test_a_folder_leaves_its_long_files_to_the_end(tmp_path, make_clip, capfd):
     assert summary.reasons == {"optimized": 2} or summary.reasons.get("above-tolerance")
     assert "long.mp4: first look: " in capfd.readouterr().err
     assert not list(tmp_path.rglob("*.parts"))
+
+
+def test_vmaf_v1_scores_a_long_clip_whole(tmp_path, ffmpeg, short_limits, monkeypatch):
+    made, goal = in_parts(monkeypatch), Goal(85, "vmaf1")
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=240x224:r=10,noise=alls=12:all_seed=1", "-t", 6, "-c:v",
+           "libx264", "-crf", 8, "-pix_fmt", "yuv420p", tmp_path / "large.mp4")
+    check(tmp_path / "large.mp4", optimize(tmp_path / "large.mp4", goal,
+                                           tmp_path / "out" / "out.mp4"), goal)
+    assert not made

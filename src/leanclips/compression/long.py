@@ -138,12 +138,12 @@ def prepare(source: Path, was: Inspection, times: Timeline, goal: Goal, encoding
             state: Path, jobs: int, draw: Draw = silently) -> Work | None:
     """The work on a long file; None where a file is short, or has to be encoded whole.
 
-    XPSNR depends on more than the frames around a part; drift is that of a whole file, so it can
-    be reported of a joined one, but steers the search of one encoded whole only. What frames carry
-    beside their pictures would be lost in parts.
+    XPSNR depends on more than the frames around a part, and VMAF v1 cannot look at half the size;
+    drift is that of a whole file, so it can be reported of a joined one, but steers the search of
+    one encoded whole only. What frames carry beside their pictures would be lost in parts.
     """
     if (times.frames < 2 or was.sides or was.times[-1] < LONG_SECONDS or goal.drift is not None
-            or filters_of(goal.metric) != ("libvmaf",)):
+            or goal.metric == "vmaf1" or filters_of(goal.metric) != ("libvmaf",)):
         return None
     with open_video(source) as container:
         video, start = container.streams.video[0], (container.start_time or 0) / 1e6
