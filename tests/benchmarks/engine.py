@@ -22,7 +22,7 @@ from threading import Barrier
 import numpy as np
 import pandas as pd
 import torch
-from common import show, where
+from common import show
 from torchvision import models
 
 from leanclips.study import Backbone, Network, Sampling, Study
@@ -222,10 +222,9 @@ def main() -> None:
         weights = Path(folder) / "resnet152.pth"
         torch.manual_seed(0)
         torch.save(models.resnet152(weights=None).state_dict(), weights)
-        passed = show(features(clips, weights).assign(machine=where()),
-                      wanted.out / "features.csv")
+        passed = show(features(clips, weights), wanted.out / "features.csv")
         show(compiling(weights), wanted.out / "compiled.csv")
-    show(ancestor(passed, wanted.rounds).assign(machine=where()), wanted.out / "ancestor.csv")
+    show(ancestor(passed, wanted.rounds), wanted.out / "ancestor.csv")
 
 
 if __name__ == "__main__":

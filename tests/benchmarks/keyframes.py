@@ -8,7 +8,6 @@ are fetched in random order from the open file: the decoder begins at the keyfra
 thread, one file at a time. Writes keyframes.csv beside this file (the book shows it) and prints it.
 """
 
-import argparse
 import tempfile
 import time
 from collections.abc import Sequence
@@ -18,11 +17,10 @@ from statistics import median
 import av
 import numpy as np
 import pandas as pd
-from common import show
+from common import every_nth, show
 
 from leanclips.compression.ffmpeg import Encoding, encode
 from leanclips.compression.inspect import probe
-from leanclips.compression.tree import is_video
 
 HERE = Path(__file__).parent
 CRFS = {"h264": 20, "hevc": 19, "av1": 27}  # where the optimizer begins
@@ -63,12 +61,7 @@ def read_all(codec: str, distance: float | None, paths: Sequence[Path]) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("clips", type=Path, help="a folder of video files")
-    parser.add_argument("--every", type=int, default=25, help="take every N-th clip")
-    parser.add_argument("--out", type=Path, default=HERE, help="where the table goes")
-    wanted = parser.parse_args()
-    clips = sorted(filter(is_video, wanted.clips.rglob("*")))[::wanted.every]
+    clips, out = every_nth(__doc__, 25, HERE)
     rows = [read_all("source", None, clips)]
     with tempfile.TemporaryDirectory() as folder:
         for codec, crf in CRFS.items():
@@ -80,7 +73,7 @@ def main() -> None:
     table = pd.DataFrame(rows)
     longest = table.groupby("codec")["bytes"].transform("last")  # of the longest distance
     table["bytes_over_longest"] = (table["bytes"] / longest).round(4)
-    show(table.round({"frames_per_s": 0, "random_ms": 2}), wanted.out / "keyframes.csv")
+    show(table.round({"frames_per_s": 0, "random_ms": 2}), out / "keyframes.csv")
 
 
 if __name__ == "__main__":

@@ -8,20 +8,18 @@ which tells whether there was a gain. Writes no_gain.csv beside this file (the b
 prints it.
 """
 
-import argparse
 import tempfile
 from functools import partial
 from math import inf
 from pathlib import Path
 
 import pandas as pd
-from common import show
+from common import every_nth, show
 
 from leanclips.compression.ffmpeg import Encoding, encode
 from leanclips.compression.inspect import probe
 from leanclips.compression.optimize import Reason, optimize
 from leanclips.compression.quality import Goal
-from leanclips.compression.tree import is_video
 from leanclips.workers import cores, run_all
 
 HERE = Path(__file__).parent
@@ -59,18 +57,11 @@ def summed(kind: str, rows: pd.DataFrame) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("clips", type=Path, help="a folder of video files")
-    parser.add_argument("--every", type=int, default=15, help="take every N-th clip")
-    parser.add_argument("--out", type=Path, default=HERE, help="where the table goes")
-    wanted = parser.parse_args()
-    clips = sorted(filter(is_video, wanted.clips.rglob("*")))[::wanted.every]
-    if not clips:
-        parser.error(f"{wanted.clips} holds no video files")
+    clips, out = every_nth(__doc__, 15, HERE)
     found = pd.DataFrame([row for kind in SOURCES for row in run_all(
         partial(compare, kind=kind), clips, cores(), f"source {kind}")])
     lines = [summed(kind, rows) for kind, rows in found.groupby("source", sort=False)]
-    show(pd.DataFrame([*lines, summed("all", found)]).round(4), wanted.out / "no_gain.csv")
+    show(pd.DataFrame([*lines, summed("all", found)]).round(4), out / "no_gain.csv")
 
 
 if __name__ == "__main__":
