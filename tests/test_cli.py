@@ -72,6 +72,7 @@ def test_a_clip_that_changed_is_named(tiny_study, make_clip, leanclips):
     assert code == 2 and is_one_sentence(err, str(path), "SHA-256 differs", "get the original")
 
 
+@pytest.mark.slow
 def test_clips_of_another_size_and_rate_work_side_by_side(tiny_study, make_clip, leanclips):
     unlisted(tiny_study)
     folder = tiny_study.study.parent / "clips" / "a"

@@ -125,6 +125,7 @@ def test_a_file_that_changed_since_it_was_listed_is_told(opened, make_clip):
         make_variant(layout, study, clips, "source", 1)
 
 
+@pytest.mark.slow
 def test_a_control_that_cannot_be_met_is_told(opened):
     layout, _, clips = opened
     report = read_csv(layout.report("optimized"))

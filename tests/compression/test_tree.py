@@ -144,6 +144,7 @@ def test_two_files_of_one_stem_do_not_meet(optimized):
     assert table.loc["old.avi", "detail"].startswith("mpeg4 to h264")
 
 
+@pytest.mark.slow
 def test_files_of_like_names_are_all_delivered(tmp_path, make_clip):
     names = ["a.avi", "a.mp4", "a.avi.avi", "b.avi", "b.mp4/c.avi", "d.m4v", "d.mp4"]
     for seed, name in enumerate(names):
@@ -205,6 +206,7 @@ def test_a_second_time_does_nothing_and_says_the_same(torture, optimized, tmp_pa
     assert (out / "report.json").read_bytes() == report_before
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_changes_nothing(torture, optimized, tmp_path):
     optimize_tree(torture, tmp_path / "out", GOAL, 1)
     assert contents(tmp_path / "out") == contents(optimized[0])
@@ -495,6 +497,7 @@ def test_a_read_only_folder_is_one_sentence(small, tmp_path):
     assert done.stderr.count("\n") == 1 and "Read-only file system" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_sentence_and_the_rest_goes_on_later(small, tmp_path):
     out = tmp_path / "out"
     out.mkdir()

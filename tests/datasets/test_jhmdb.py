@@ -66,6 +66,7 @@ def test_no_recording_is_in_two_roles_once_pretraining_has_left_some_out():
     assert len(pretraining_clips(clips)) == 696
 
 
+@pytest.mark.slow
 def test_the_committed_table_is_made_from_the_clips(jhmdb_clips, tmp_path):
     write_table(tmp_path / "clips.csv", made.table(jhmdb_clips))
     assert (tmp_path / "clips.csv").read_bytes() == TABLE.read_bytes()

@@ -180,6 +180,7 @@ def test_clip_sampling_backbone_and_precision_each_have_a_part_in_the_key(job, t
     assert len({clip_features(one) for one in jobs}) == 5
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_compute_the_same(job):
     program = ("import sys; from pathlib import Path; from leanclips.layout import Layout; "
                "from leanclips.study import Backbone, Sampling; "

@@ -278,6 +278,7 @@ def test_an_unknown_variant_is_told_with_the_known_ones(done):
         finetune(*done, "vendor", 1)
 
 
+@pytest.mark.slow
 def test_a_study_that_trains_its_backbone_runs_and_is_tested_on_all_variants(copied):
     layout, study, clips = copied
     frozen = read_record(layout.run("source", 1) / "result.json", RunResult)
