@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leanclips.records import read_csv, write_csv
-from leanclips.report import figures, view
+from leanclips.report import figures, measures, view
 from leanclips.report.results import load
 
 
@@ -34,6 +34,27 @@ def test_a_figure_has_a_caption_and_alt_text_in_plain_words(of_protocol):
     for figure in view.View(of_protocol).figures.values():
         for text in (figure.caption, figure.alt):
             assert text.endswith(".") and len(text) > 20 and "nan" not in text.lower()
+
+
+SIZES = {"t93": {"target": 93}, "t85": {"target": 85}, "t70": {"target": 70},
+         "c85": {"bytes_of": "t85"}, "av85": {"target": 85, "codec": "av1"}}
+
+
+def test_a_study_of_three_sizes_leads_with_the_frontier(make_records, tmp_path):
+    results = load(make_records(variants=SIZES))
+    found, share = view.View(results), measures.share_of_source(results)["t93"]
+    assert found.lead == "frontier" and "answer" not in found.figures
+    figure = found.figures["frontier"]
+    figure.write(tmp_path)
+    table = found.tables["differences"].data.query("tested == 'own'")
+    assert len(figure.data) == len(table) and set(figure.data["way"]) == {
+        "H.264, adaptive", "H.264, one CRF", "AV1, adaptive"}
+    assert f"t93 at {share:.1%}" in figure.alt and "±5 points" in figure.caption
+
+
+def test_a_file_of_another_tool_is_a_way_of_its_own(make_records):
+    study = load(make_records(variants=SIZES | {"vendor": {"folder": "theirs"}})).study
+    assert figures.way_of(study, "vendor") == "vendor"
 
 
 @pytest.mark.parametrize("make", [figures.answer, figures.savings])

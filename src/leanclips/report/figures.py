@@ -13,11 +13,13 @@ from leanclips.report.display import (Canvas, Figure, Theme, colours, legend_abo
                                       panels, percent_axis, points_axis)
 from leanclips.report.formats import CHANGE, heading, in_words, listing, percent, told, within
 from leanclips.report.results import Encoded, Results
-from leanclips.study import CRNN, ORIGINALS, SOURCE
+from leanclips.study import (CRNN, ORIGINALS, OWN, SOURCE, Constant, External, Optimized,
+                             Study)
 
 MOST_NAMES_WITH_NUMBERS = 8
 CURVES = {"train_accuracy": "training", "validation_accuracy": "validation"}
-SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0)
+CODEC_NAMES = {"h264": "H.264", "hevc": "HEVC", "av1": "AV1"}
+SHARES = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0)
 
 
 def _looks(results: Encoded) -> dict[str, dict[str, object]]:
@@ -70,6 +72,72 @@ def _draw_answer(results: Results, data: pd.DataFrame, theme: Theme) -> Canvas:
         ax.set_xticks(np.log10(shares), [f"{share:.0%}" for share in shares])
     axes[0].set_ylabel("Test accuracy")
     percent_axis(axes[0].yaxis)
+    legend_above(canvas, axes[0], 4)
+    return canvas
+
+
+def lead(results: Results) -> Figure:
+    """What a study shows first: the frontier where it has three sizes or more, else the answer."""
+    optimized = [one for one in results.study.variants.values() if isinstance(one, Optimized)]
+    return frontier(results) if len(optimized) > 2 else answer(results)
+
+
+def frontier(results: Results) -> Figure:
+    """What each size costs: the paired difference to the source over the bytes, a line for each
+    way to encode.
+    """
+    data = measures.comparisons(results).query("tested == @OWN")
+    ways = {name: way_of(results.study, name) for name in results.study.variants}
+    data = data.assign(way=data["variant"].map(ways), share_of_source=data["variant"].map(
+        measures.share_of_source(results))).dropna(subset=["way"])
+    data = data.sort_values("share_of_source", ascending=False, kind="stable")
+    each = "; ".join(f"{way}: " + listing(told(part, "{variant} at {share_of_source:.1%} of the "
+                                                     f"bytes {CHANGE}"))
+                     for (_, way), part in data[data["classifier"] == results.study.
+                                                primary_endpoint.classifier]
+                     .groupby(["classifier", "way"], sort=False))
+    return Figure(
+        "frontier", "Test accuracy less that of training on the source, over the bytes that are "
+        "kept; each network trained and tested on clips of its own kind. Line: 90% interval; band: "
+        f"the margin of ±{within(results.study.margin)} points. {measures.restated(results)}"
+        .strip(), f"Paired differences in points with 90% intervals, by size. {each}.",
+        data, lambda theme: _draw_frontier(results, data, theme))
+
+
+def way_of(study: Study, variant: str) -> str | None:
+    """How a variant is encoded, for variants of several sizes to share."""
+    settings = study.variants[variant]
+    if isinstance(settings, Optimized):
+        return f"{CODEC_NAMES[settings.codec]}, adaptive"
+    if isinstance(settings, Constant):
+        like = study.variants[settings.bytes_of]
+        return f"{CODEC_NAMES[getattr(like, 'codec', 'h264')]}, one CRF"
+    return variant if isinstance(settings, External) else None
+
+
+def _draw_frontier(results: Results, data: pd.DataFrame, theme: Theme) -> Canvas:
+    classifiers = list(data["classifier"].unique())
+    canvas, axes = panels(len(classifiers), 1, 0.8 + 2.3 * len(classifiers), sharex=True)
+    ways, margin = list(data["way"].unique()), results.study.margin
+    inks, shapes = colours(ways), markers(ways)
+    for ax, classifier in zip(axes, classifiers, strict=True):
+        ax.axhspan(-margin, margin, color=theme.faint, alpha=0.45, linewidth=0)
+        ax.axhline(0, color=theme.ink, linewidth=1)
+        for place, way in enumerate(ways):
+            part = data[(data["classifier"] == classifier) & (data["way"] == way)]
+            nudge = 1 + 0.012 * (place - (len(ways) - 1) / 2)  # so that intervals do not cover
+            ax.errorbar(part["share_of_source"] * nudge, part["difference"],
+                        yerr=[part["difference"] - part["low90"],
+                              part["high90"] - part["difference"]],
+                        label=way, color=inks[way], marker=shapes[way], markersize=6,
+                        markeredgecolor=theme.page, linewidth=1.2, elinewidth=2)
+        ax.set(title=heading(classifier), xscale="log", ylabel="Points")
+        points_axis(ax.yaxis)
+        ax.minorticks_off()
+    shares = [share for share in SHARES if data["share_of_source"].min() * 0.85 < share
+              < data["share_of_source"].max() * 1.18]
+    axes[-1].set_xticks(shares, [f"{share:.0%}" for share in shares])
+    axes[-1].set_xlabel("Bytes, of the source's")
     legend_above(canvas, axes[0], 4)
     return canvas
 
