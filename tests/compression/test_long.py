@@ -11,7 +11,7 @@ import pytest
 from leanclips.compression import ffmpeg as ffmpeg_module
 from leanclips.compression import long
 from leanclips.compression import optimize as module
-from leanclips.compression.ffmpeg import Encoding, Span, compare, compare_span, encode
+from leanclips.compression.ffmpeg import Encoding, Span, compare, encode
 from leanclips.compression.inspect import inspect
 from leanclips.compression.optimize import Reason, optimize, problems
 from leanclips.compression.quality import Goal, measure, timeline
@@ -173,8 +173,8 @@ def test_the_scores_of_a_part_are_those_in_the_whole(tmp_path, clip, ffmpeg, met
     ffmpeg("-i", tmp_path / "whole.mp4", "-vf", "trim=start_frame=20:end_frame=50", "-c:v",
            "ffv1", "-an", tmp_path / "part.mkv")
     whole = compare(tmp_path / "whole.mp4", clip, metric, height)
-    part = compare_span(tmp_path / "part.mkv", clip, metric, height, Span(30, 0.3 + 1.75, 2, 1))
-    for values, some in zip(whole, part, strict=False):
+    part = compare(tmp_path / "part.mkv", clip, metric, height, Span(30, 0.3 + 1.75, 2, 1))
+    for values, some in zip(whole[:2], part[:2], strict=True):
         assert np.array_equal(values[20:50], some)
 
 

@@ -35,6 +35,7 @@ CARRYING = {"spherical metadata": ("-strict", "unofficial"), "user-data SEI": ("
 NO_BRANDS = [part for name in ("major_brand", "minor_version", "compatible_brands")
              for part in ("-metadata", f"{name}=")]
 BITEXACT = ("-fflags", "+bitexact", "-flags:v", "+bitexact")
+SAME_FRAMES = ("-fps_mode", "passthrough", "-enc_time_base:v", "demux", *BITEXACT)
 SUMS = ("-fps_mode", "passthrough", "-f", "framecrc")
 KEYFRAME_INTERVAL = 12  # frames, of a crop
 # SSIM is meant for about 256 lines; libvmaf averages pixels down to that by a whole factor.
@@ -96,9 +97,7 @@ def filters_of(metric: str) -> tuple[str, ...]:
 
 
 def smallest_scored(metric: str) -> int:
-    """The least width and height that `metric` is defined for: on smaller pictures libvmaf crashes,
-    and VMAF v1's measure of banding gives nothing.
-    """
+    """The least width and height that `metric` takes: below, libvmaf crashes or sees no banding."""
     return {"vmaf1": 216}.get(metric, 17 if filters_of(metric) == ("libvmaf",) else 0)
 
 
@@ -195,10 +194,6 @@ class Encoding:
     preset: str | None = None  # the encoder's; None: Codec.preset
     suffix: str | None = None  # of the container; None: as contract.suffix_for has it
 
-    def gop(self, fps: float) -> int:
-        """The most frames from a keyframe to the next."""
-        return max(round(self.keyframes * fps), 1)
-
 
 @dataclass(frozen=True)
 class Span:
@@ -228,25 +223,21 @@ def encode(source: Path, destination: Path, encoding: Encoding, fps: float,
         options = ["-tag:v", "hvc1"] if encoding.codec == "hevc" else []
     maps = _carried(was, destination.suffix, bool(joined)) if was else FIRST_TRACKS
     run(["-noautorotate", "-i", source.resolve(), *inputs, *maps, "-c", "copy", *options,
-         "-fps_mode", "passthrough", "-enc_time_base:v", "demux", *BITEXACT, "-map_metadata", 0,
-         *NO_BRANDS, "-metadata", f"leanclips={mark}", "-movflags", "+faststart+use_metadata_tags",
-         destination.resolve()], source)
+         *SAME_FRAMES, "-map_metadata", 0, *NO_BRANDS, "-metadata", f"leanclips={mark}",
+         "-movflags", "+faststart+use_metadata_tags", destination.resolve()], source)
 
 
 def encode_span(source: Path, destination: Path, encoding: Encoding, fps: float,
                 crfs: Sequence[float], starts: Sequence[int], span: Span,
                 half: bool = False) -> None:
-    """Encode a span of the video alone, so that it can be joined to others losslessly; or `half`
-    its width and height, for a look.
-    """
+    """Encode a span's video alone, to be joined without loss; or `half` as wide and high."""
     size = ",scale=2*trunc(iw/4):2*trunc(ih/4):flags=bicubic" if half else ""
     first = ["-vf", f"trim=start_frame={span.before}{size}"]
     forced = "+".join(f"eq(n,{frame})" for frame in span.keyframes)
     first += ["-forced-idr", 1, "-force_key_frames", f"expr:{forced}"] if forced else []
     run(["-noautorotate", *_seek(span), "-i", source.resolve(), "-map", "0:v:0", *first,
          "-frames:v", span.frames, *_encoder(encoding, fps, crfs, starts, alone=False),
-         "-fps_mode", "passthrough", "-enc_time_base:v", "demux", *BITEXACT,
-         destination.resolve()], source)
+         *SAME_FRAMES, destination.resolve()], source)
 
 
 def _seek(span: Span | None) -> list[object]:
@@ -267,8 +258,8 @@ def _encoder(encoding: Encoding, fps: float, crfs: Sequence[float], starts: Sequ
     zones = "/".join(f"{starts[n]},{end},b={2 ** ((crf - crfs[n]) / 6):.4f}"
                      for n, end in zip(firsts, ends, strict=True))
     zoned = [f"zones={zones}"] if len(firsts) > 1 else []
-    options = ["-c:v", settings.encoder, "-crf", f"{crf:g}", "-g", encoding.gop(fps),
-               "-preset", encoding.preset or settings.preset]
+    options = ["-c:v", settings.encoder, "-crf", f"{crf:g}", "-preset",
+               encoding.preset or settings.preset, "-g", max(round(encoding.keyframes * fps), 1)]
     # One thread: the bytes depend on the number of threads.
     if codec == "av1":
         return [*options, "-svtav1-params", "lp=1"]
@@ -281,9 +272,7 @@ def _encoder(encoding: Encoding, fps: float, crfs: Sequence[float], starts: Sequ
 
 
 def _carried(was: Inspection, suffix: str, joined: bool) -> list[object]:
-    """The options that carry what else the file holds into one of this suffix; the video of a
-    second input if that is `joined`.
-    """
+    """What carries the file's other contents along; its video is a second input's if `joined`."""
     options = []
     for n, (track, name) in enumerate(was.streams):  # FFmpeg reads a name and writes a title
         options += ["-map", f"{int(joined and track == VIDEO)}:{track}",
@@ -344,33 +333,20 @@ def write_crop(frames: Iterable[np.ndarray], side: int, fps: float, destination:
                 destination.resolve()], destination, frames=frames)
 
 
-def compare(distorted: Path, reference: Path, metric: str,
-            height: int | None) -> tuple[np.ndarray, np.ndarray]:
+def compare(distorted: Path, reference: Path, metric: str, height: int | None,
+            span: Span | None = None, every: int = 1
+            ) -> tuple[np.ndarray, np.ndarray, list[list[int]]]:
     """The score of each frame (frames,) by `metric`, where "vmaf" is VMAF NEG and "vmaf1" VMAF v1,
     and the PSNR of its worse chroma plane (frames,) in dB.
 
     Frames are paired by number, whatever their timestamps. With a `height`, both clips are first
     rotated as they are shown and scaled to it (bicubic). FFmpeg's logs are kept temporarily beside
     `distorted`. StudyError if a clip cannot be decoded or a log cannot be read.
+
+    The file of a `span` is compared with its place in the clip: its scores are those in the whole
+    clip; only `every` so many frames are scored by libvmaf, the others are between them. Last come
+    checksums of the pictures: of the span's, and of the clip's that were seen.
     """
-    scores, chroma, _ = _compare(distorted, reference, metric, height)
-    return scores, chroma
-
-
-def compare_span(distorted: Path, reference: Path, metric: str, height: int | None, span: Span,
-                 every: int = 1) -> tuple[np.ndarray, np.ndarray, list[list[int]]]:
-    """`compare` of a span's file with its place in the clip, and checksums of the pictures: of the
-    span's, and of the clip's that were seen. The scores are those in the whole clip; only `every`
-    so many frames are scored by libvmaf, the others are between them.
-    """
-    scores, chroma, sums = _compare(distorted, reference, metric, height, span, every)
-    own = slice(span.before, span.before + span.frames)
-    return scores[own], chroma[own], sums
-
-
-def _compare(distorted: Path, reference: Path, metric: str, height: int | None,
-             span: Span | None = None, every: int = 1
-             ) -> tuple[np.ndarray, np.ndarray, list[list[int]]]:
     filters = filters_of(metric)
     require(*filters)
     rotation = [] if height else ["-noautorotate"]
@@ -379,9 +355,8 @@ def _compare(distorted: Path, reference: Path, metric: str, height: int | None,
     graph, outputs = f"[0:v:0]{ready}[d];[1:v:0]{ready}[r];", []
     if span:  # Motion is the reference's: what stands in for the neighbours does not matter.
         total = span.before + span.frames + span.behind
-        pad = (f"tpad=start={span.before}:stop={span.behind}:start_mode=clone:stop_mode=clone,"
-               if total > span.frames else "")
-        graph = (f"[0:v:0]{numbered},split[a][x];[a]{pad}{ready}[d];"
+        pad = f"tpad=start={span.before}:stop={span.behind}:start_mode=clone:stop_mode=clone"
+        graph = (f"[0:v:0]{numbered},split[a][x];[a]{pad},{ready}[d];"
                  f"[1:v:0]trim=end_frame={total},{numbered},split[b][y];[b]{ready}[r];")
         outputs = ["-map", "[x]", *SUMS, "0.crc", "-map", "[y]", *SUMS, "1.crc", "-map", "[s]"]
     if filters == ("libvmaf",):
@@ -413,7 +388,7 @@ def _compare(distorted: Path, reference: Path, metric: str, height: int | None,
         except (OSError, ValueError, KeyError):
             raise StudyError("FFmpeg's scores cannot be read (maybe the disk is full)",
                              distorted.parent, "free some space and start again") from None
-    scores, *planes = found
+    scores, *planes = found[:, span.before:span.before + span.frames] if span else found
     return scores, np.minimum(*planes), sums
 
 

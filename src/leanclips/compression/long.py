@@ -9,23 +9,21 @@ the joined file shows the pictures that were scored.
 
 import json
 import shutil
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
-from itertools import groupby, pairwise
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 
 import av
 import numpy as np
 
-from leanclips.compression.ffmpeg import (CODECS, PERFECT_DB, Encoding, Span, compare_span,
-                                          encode, encode_span, ffmpeg_version, filters_of,
-                                          picture_sums)
+from leanclips.compression.ffmpeg import (CODECS, PERFECT_DB, Encoding, Span, compare, encode,
+                                          encode_span, ffmpeg_version, filters_of, picture_sums)
 from leanclips.compression.inspect import CLOCKED, Inspection, open_video
 from leanclips.compression.quality import Goal, Quality, Timeline, judge
 from leanclips.compression.search import MOST_TRIALS, Guess, Trial, best, next_crfs
@@ -71,16 +69,14 @@ class Piece:
 
 @dataclass(frozen=True)
 class Part:
-    """Some neighbouring pieces encoded together: the file, and in the order of the frames shown
-    their scores, chroma PSNR, checksums and bytes.
-    """
+    """Neighbouring pieces encoded together; the lists are in the order of the frames shown."""
 
     path: Path
     start: int  # the clip's frame that is its first
     scores: list[float]
-    chroma: list[float]
-    sums: list[int]
-    sizes: list[int]
+    chroma: list[float]  # PSNR
+    sums: list[int]  # checksums of the pictures
+    sizes: list[int]  # in bytes
     order: list[int]  # which frame each packet holds
     seen: list[int]  # checksums of the source's frames that it was compared to
 
@@ -98,20 +94,14 @@ class Work:
     jobs: int  # how many of them are made side by side
     draw: Draw
     pieces: tuple[Piece, ...]
-    first: float  # the time of the first frame in the file, in seconds
-    begins: float  # and in the file that is delivered
+    begins: float  # the time of the first frame in the file that is delivered, in seconds
     beside: int  # bytes of the file that are not its video's
     names: dict[str, str]  # what the track says of itself
     key: str
     seen: dict[int, int] = field(default_factory=dict)  # checksums of the source's frames
 
 
-@dataclass
-class Tried:
-    """The encodes of a piece, the best one last, and the parts that hold them."""
-
-    curve: list[Trial] = field(default_factory=list)
-    parts: dict[Crfs, Part] = field(default_factory=dict)
+Tried = dict[Trial, Part]  # the encodes of a piece, the best one last, and what holds them
 
 
 def silently(items: Iterable, total: int, what: str) -> Iterable:
@@ -135,29 +125,28 @@ def lasts_long(source: Path) -> bool:
 
 
 def prepare(source: Path, was: Inspection, times: Timeline, goal: Goal, encoding: Encoding,
-            state: Path, jobs: int, draw: Draw = silently) -> Work | None:
-    """The work on a long file; None where a file is short, or has to be encoded whole.
+            state: Path, jobs: int, draw: Draw = silently) -> Work:
+    """The work on a long file; CannotBeCut where a file is short, or has to be encoded whole.
 
     XPSNR depends on more than the frames around a part, and VMAF v1 cannot look at half the size;
     drift is that of a whole file, so it can be reported of a joined one, but steers the search of
     one encoded whole only. What frames carry beside their pictures would be lost in parts.
     """
-    if (times.frames < 2 or was.sides or was.times[-1] < LONG_SECONDS or goal.drift is not None
+    if (was.sides or was.times[-1] < LONG_SECONDS or goal.drift is not None
             or goal.metric == "vmaf1" or filters_of(goal.metric) != ("libvmaf",)):
-        return None
+        raise CannotBeCut
     with open_video(source) as container:
         video, start = container.streams.video[0], (container.start_time or 0) / 1e6
-        packets = sorted((packet.pts, packet.size) for packet in container.demux(video)
-                         if packet.pts is not None and not packet.is_discard)
-        first = float((packets[0][0] if packets else 0) * video.time_base)
+        sizes = [size for _, size in sorted(
+            (packet.pts, packet.size) for packet in container.demux(video)
+            if packet.pts is not None and not packet.is_discard)]
         names = dict(video.metadata)
-    sizes = [size for _, size in packets]
     if len(sizes) != was.frames:  # a packet is no frame: about their mean
         sizes = [sum(sizes) // was.frames] * was.frames
     remove_asides([state])
     return Work(source, was, times, goal, encoding, state, jobs, draw,
-                tuple(_pieces(was, times, encoding, sizes)), first,
-                first - (0 if was.container.startswith(CLOCKED) else start),
+                tuple(_pieces(was, times, encoding, sizes)),
+                was.start - (0 if was.container.startswith(CLOCKED) else start),
                 max(source.stat().st_size - sum(sizes), 0), names,
                 key(RECIPE, file_sha256(source), ffmpeg_version(), goal.metric, goal.height,
                     encoding.codec, encoding.keyframes))
@@ -169,7 +158,7 @@ def _pieces(was: Inspection, times: Timeline, encoding: Encoding,
     longest = (min(encoding.keyframes, PART_SECONDS) if CODECS[encoding.codec].zones
                else PART_SECONDS / 2)
     starts, cuts = [zone.start for zone in times.zones], set(was.cuts)
-    ends = [*was.times, was.seconds]
+    ends = [*was.times, was.end]
     edges = [0]
     for n, frame in enumerate(starts[1:], 1):
         lasts = ends[times.zones[n].stop] - ends[starts[edges[-1]]]
@@ -180,61 +169,66 @@ def _pieces(was: Inspection, times: Timeline, encoding: Encoding,
         yield Piece(frames, slice(zone, after), sum(sizes[frames]))
 
 
-def search_long(work: Work, guess: Guess, most: float, folder: Path, suffix: str
-                ) -> tuple[list[tuple[Trial, Quality]], Path | None]:
+def search_long(work: Work, guess: Guess, most: float, folder: Path,
+                suffix: str) -> dict[Trial, tuple[Path | None, Quality]]:
     """Encode the file in at most `most` bytes at the CRFs that hold its goal, into `folder`.
 
-    Returns the states of the whole that were tried, and the file of the last one, if that is well.
-    CannotBeCut where its pieces cannot be told apart or joined.
+    Returns the states of the whole that were tried with their quality, and the file of the last
+    one, if that is well. CannotBeCut where its pieces cannot be told apart or joined.
     """
-    tried = [Tried() for _ in work.pieces]
-    look = _first_look(work, guess)
+    tried: list[Tried] = [{} for _ in work.pieces]
+    flat = np.full(len(work.times.zones), guess.crf)
+    todo = {n: _crfs(work, n, flat) for n in range(len(work.pieces))}
+    look = np.array(_judged(work, _make_all(work, todo, "first look", look=True)).headroom)
     for what, some in zip(("samples", "scenes", "rest"), _waves(work), strict=True):
         wanted = _forecast(work, guess, look, tried)
         quality = _add(work, tried, {n: _crfs(work, n, wanted) for n in some}, what)
         if early := _hopeless(work, guess, tried, most):
-            return [(early, quality)], None
-    states = [_settled(work, tried)]
+            return {early: (None, quality)}
+    states = dict([_settled(work, tried)])
     for turn in range(2, MOST_TRIALS + 1):
         again = _lowered if turn == MOST_TRIALS else _again
-        todo = {n: crfs for n, piece in enumerate(tried) if (crfs := again(piece.curve, guess))}
-        if not todo or states[-1][0].worst < 0 and states[-1][0].bytes > most:
+        todo = {n: crfs for n, piece in enumerate(tried) if (crfs := again(list(piece), guess))}
+        last = list(states)[-1]
+        if not todo or last.worst < 0 and last.bytes > most:
             break
         _add(work, tried, todo, f"round {turn}")
-        states.append(_settled(work, tried))
-    held = best([trial for trial, *_ in states])
-    missed = [(trial, quality) for trial, quality, _ in states if trial.worst < 0]
-    for trial, quality, parts in states:
-        if trial is held and trial.bytes <= most:
-            path = _joined(work, parts, folder, suffix)
-            return [*missed, (replace(trial, bytes=path.stat().st_size), quality)], path
-    return [(trial, quality) for trial, quality, _ in states], None
+        states |= [_settled(work, tried)]
+    held = best(states)
+    if held is None or held.bytes > most:
+        return {trial: (None, quality) for trial, (quality, _) in states.items()}
+    quality, parts = states[held]
+    path = _joined(work, parts, folder, suffix)
+    missed = {trial: (None, quality) for trial, (quality, _) in states.items() if trial.worst < 0}
+    return missed | {replace(held, bytes=path.stat().st_size): (path, quality)}
 
 
 def _add(work: Work, tried: Sequence[Tried], todo: dict[int, Crfs], what: str) -> Quality:
     """Encode some pieces at these CRFs; the quality of all pieces' newest encodes."""
-    for n, part in _make_all(work, todo, what).items():
-        tried[n].parts[todo[n]] = part
-    quality = _judged(work, {n: piece.parts[todo.get(n) or piece.curve[-1].crfs]
-                             for n, piece in enumerate(tried) if piece.parts})
-    for n, crfs in todo.items():
-        size = sum(tried[n].parts[crfs].sizes[_within(work, n, tried[n].parts[crfs])])
-        tried[n].curve.append(Trial(crfs, size, _room(work, n, quality)))
+    made = _make_all(work, todo, what)
+    newest = {n: list(piece.values())[-1] for n, piece in enumerate(tried) if piece} | made
+    quality = _judged(work, newest)
+    for n, part in made.items():
+        size = sum(part.sizes[_within(work, n, part)])
+        tried[n][Trial(todo[n], size, _room(work, n, quality))] = part
     return quality
 
 
-def _settled(work: Work, tried: Sequence[Tried]) -> tuple[Trial, Quality, list[Part]]:
-    """The whole of each piece's best encode, which becomes the last of its curve."""
-    for curve in (piece.curve for piece in tried):
-        if held := best(curve):
-            curve.append(curve.pop(curve.index(held)))
-    parts = [piece.parts[piece.curve[-1].crfs] for piece in tried]
+def _settled(work: Work, tried: Sequence[Tried]) -> tuple[Trial, tuple[Quality, list[Part]]]:
+    """The whole of each piece's best encode, which becomes its last one."""
+    parts = []
+    for piece in tried:
+        last = best(piece) or list(piece)[-1]
+        parts.append(piece.pop(last))
+        piece[last] = parts[-1]
     quality = _judged(work, dict(enumerate(parts)))
     for n, piece in enumerate(tried):  # a second that spans two pieces depends on both
-        piece.curve[-1] = replace(piece.curve[-1], headroom=_room(work, n, quality))
-    last = [piece.curve[-1] for piece in tried]
-    return Trial(tuple(crf for trial in last for crf in trial.crfs),
-                 sum(trial.bytes for trial in last) + work.beside, quality.headroom), quality, parts
+        last, part = piece.popitem()
+        piece[replace(last, headroom=_room(work, n, quality))] = part
+    ends = [list(piece)[-1] for piece in tried]
+    whole = Trial(tuple(crf for trial in ends for crf in trial.crfs),
+                  sum(trial.bytes for trial in ends) + work.beside, quality.headroom)
+    return whole, (quality, parts)
 
 
 def _joined(work: Work, parts: Sequence[Part], folder: Path, suffix: str) -> Path:
@@ -250,33 +244,20 @@ def _joined(work: Work, parts: Sequence[Part], folder: Path, suffix: str) -> Pat
     return path
 
 
-def _first_look(work: Work, guess: Guess) -> np.ndarray:
-    """The headroom of each zone at the guessed CRF, a fast preset and half the size."""
-    flat = np.full(len(work.times.zones), guess.crf)
-    fast = replace(work.encoding, preset=LOOK[work.encoding.codec])
-    half = work.was.height // 4 * 2 if min(work.was.width, work.was.height) >= HALVED_FROM else None
-    made = _make_all(work, {n: _crfs(work, n, flat) for n in range(len(work.pieces))},
-                     "first look", fast, LOOK_EVERY, half)
-    return np.array(_judged(work, made).headroom)
-
-
 def _waves(work: Work) -> tuple[list[int], list[int], list[int]]:
     """The pieces in the order of their encoding: an even sample tells how the first look compares
     to the real encode, then one of each scene what is special there, then come the others.
     """
-    scenes = [_scene(work, piece.frames.start) for piece in work.pieces]
+    scenes = _scenes(work, [piece.frames.start for piece in work.pieces])
     evenly = list(range(min(SAMPLED // 2, len(scenes) - 1), len(scenes), SAMPLED))
-    known, one_each = {scenes[n] for n in evenly}, []
-    for n, scene in enumerate(scenes):
-        if scene not in known:
-            known.add(scene)
-            one_each.append(n)
-    done = {*evenly, *one_each}
-    return evenly, one_each, [n for n in range(len(scenes)) if n not in done]
+    _, firsts = np.unique(scenes, return_index=True)
+    one_each = [n for n in firsts.tolist() if scenes[n] not in scenes[evenly]]
+    return evenly, one_each, [n for n in range(len(scenes)) if n not in evenly + one_each]
 
 
-def _scene(work: Work, frame: int) -> int:
-    return bisect_right(work.was.cuts, frame)
+def _scenes(work: Work, frames: Sequence[int]) -> np.ndarray:
+    """The number of the scene that each of these frames belongs to."""
+    return np.searchsorted(work.was.cuts, frames, side="right")
 
 
 def _forecast(work: Work, guess: Guess, look: np.ndarray, tried: Sequence[Tried]) -> np.ndarray:
@@ -284,7 +265,7 @@ def _forecast(work: Work, guess: Guess, look: np.ndarray, tried: Sequence[Tried]
     it, and what they tell of its scene; on the safe side by some of its deviation.
     """
     known = [(zone, crf + (room - guess.tolerance / 2) / -guess.slope)
-             for piece, one in zip(work.pieces, tried, strict=True) for trial in one.curve[:1]
+             for piece, one in zip(work.pieces, tried, strict=True) for trial in list(one)[:1]
              for zone, crf, room in zip(range(piece.zones.start, piece.zones.stop), trial.crfs,
                                         trial.headroom, strict=True)]
     if not known:
@@ -297,7 +278,7 @@ def _forecast(work: Work, guess: Guess, look: np.ndarray, tried: Sequence[Tried]
     off = right - level - slope * spread
     error = np.sqrt((off @ off + ERROR_WEIGHT * USUAL_ERROR ** 2) / (len(off) + ERROR_WEIGHT))
     starts = [zone.start for zone in work.times.zones]
-    scenes = np.array([_scene(work, frame) for frame in starts])
+    scenes = _scenes(work, starts)
     at = np.array(work.was.times)[starts]
     near = (np.exp(-np.abs(at[:, None] - at[zones]) / NEAR_SECONDS)
             * (scenes[:, None] == scenes[zones]))
@@ -309,8 +290,7 @@ def _forecast(work: Work, guess: Guess, look: np.ndarray, tried: Sequence[Tried]
 
 def _hopeless(work: Work, guess: Guess, tried: Sequence[Tried], most: float) -> Trial | None:
     """The samples as a trial of the whole, if they tell that it takes far more than `most`."""
-    some = [(piece, one.curve[0]) for piece, one in zip(work.pieces, tried, strict=True)
-            if one.curve]
+    some = [(piece, next(iter(one))) for piece, one in zip(work.pieces, tried, strict=True) if one]
     right = sum(trial.bytes * 2 ** ((fmean(trial.headroom) - guess.tolerance / 2) / guess.slope
                                     / guess.codec.halving) for _, trial in some)
     whole = work.beside + right * (sum(piece.bytes_in for piece in work.pieces)
@@ -323,7 +303,7 @@ def _hopeless(work: Work, guess: Guess, tried: Sequence[Tried], most: float) -> 
 
 def _again(curve: Sequence[Trial], guess: Guess) -> Crfs | None:
     """The CRFs to encode a piece again at; None if it is well as it is."""
-    if curve[-1].worst >= 0 and len(curve) > 1 or len(curve) >= MOST_TRIALS:
+    if curve[-1].worst >= 0 and len(curve) > 1:
         return None
     crfs = next_crfs(curve, guess)
     left = fmean(2 ** ((was - now) / guess.codec.halving)
@@ -369,10 +349,9 @@ def _judged(work: Work, parts: dict[int, Part]) -> Quality:
     return judge(scores, chroma, work.times, work.goal)
 
 
-def _make_all(work: Work, todo: dict[int, Crfs], what: str, encoding: Encoding | None = None,
-              every: int = 1, height: int | None = None) -> dict[int, Part]:
-    """Encode and score some pieces at these CRFs: neighbours together, as many as last
-    PART_SECONDS, and these parts side by side.
+def _make_all(work: Work, todo: dict[int, Crfs], what: str, look: bool = False) -> dict[int, Part]:
+    """Encode and score some pieces at these CRFs, or take a `look` by a fast preset at half the
+    size: neighbours together, as many as last PART_SECONDS, and these parts side by side.
 
     CannotBeCut unless all parts saw the same source: each sees a little of its neighbours, and
     the first one begins with the file, so each lies where it should.
@@ -384,11 +363,10 @@ def _make_all(work: Work, todo: dict[int, Crfs], what: str, encoding: Encoding |
             runs[-1].append(n)
         else:
             runs.append([n])
-    one = partial(_make, work, todo, encoding=encoding or work.encoding, every=every,
-                  height=height)
     with ThreadPoolExecutor(work.jobs) as pool:
         try:
-            made = list(work.draw(pool.map(one, runs), len(runs), f"{work.source.name}: {what}"))
+            made = list(work.draw(pool.map(partial(_make, work, todo, look), runs), len(runs),
+                                  f"{work.source.name}: {what}"))
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
@@ -399,10 +377,14 @@ def _make_all(work: Work, todo: dict[int, Crfs], what: str, encoding: Encoding |
     return {n: part for run, part in zip(runs, made, strict=True) for n in run}
 
 
-def _make(work: Work, todo: dict[int, Crfs], run: Sequence[int], encoding: Encoding,
-          every: int, height: int | None) -> Part:
+def _make(work: Work, todo: dict[int, Crfs], look: bool, run: Sequence[int]) -> Part:
     """One part, unless an earlier run of the program has made it: its record is written last."""
-    pieces, at = [work.pieces[n] for n in run], work.was.times
+    was, encoding, every, height = work.was, work.encoding, 1, work.goal.height
+    if look:
+        encoding, every = replace(encoding, preset=LOOK[encoding.codec]), LOOK_EVERY
+    if half := look and min(was.width, was.height) >= HALVED_FROM:
+        height = was.height // 4 * 2
+    pieces, at = [work.pieces[n] for n in run], was.times
     start, end = pieces[0].frames.start, pieces[-1].frames.stop
     zones = work.times.zones[pieces[0].zones.start:pieces[-1].zones.stop]
     crfs = tuple(crf for n in run for crf in todo[n])
@@ -411,24 +393,22 @@ def _make(work: Work, todo: dict[int, Crfs], run: Sequence[int], encoding: Encod
                 tuple(piece.frames.start - start for piece in pieces[1:]))
     if start > before:
         seen = start - before
-        span = replace(span, begins=work.first + (at[seen] + at[seen - 1]) / 2)
+        span = replace(span, begins=was.start + (at[seen] + at[seen - 1]) / 2)
     starts = tuple(zone.start - start for zone in zones)
-    name = key(work.key, start, vars(span), starts, crfs, encoding.preset, every,
-               height)
+    name = key(work.key, start, vars(span), starts, crfs, encoding.preset, every, height)
     path, record = work.state / f"{name}.mp4", work.state / f"{name}.json"
     if record.exists():
         return Part(path, start, **json.loads(record.read_text()))
     with written_aside(path) as aside:
-        encode_span(work.source, aside, encoding, work.was.fps, crfs, starts, span,
-                    half=height is not None)
-        scores, chroma, (sums, seen) = compare_span(aside, work.source, work.goal.metric,
-                                                    height or work.goal.height, span, every)
+        encode_span(work.source, aside, encoding, was.fps, crfs, starts, span, half=half)
+        scores, chroma, (sums, seen) = compare(aside, work.source, work.goal.metric, height, span,
+                                               every)
         order, sizes = _packets(aside)
     if not len(scores) == len(sums) == len(sizes) == span.frames:
         raise CannotBeCut(f"{len(sums)} frames of {span.frames} from {start} on")
     if len(seen) != span.before + span.frames + span.behind:
         raise CannotBeCut(f"{len(seen)} frames of the source from {start - before} on")
-    if every > 1:
+    if look:
         path.unlink()
     facts = {"scores": scores.tolist(), "chroma": chroma.tolist(), "sums": sums, "sizes": sizes,
              "order": order, "seen": seen}
@@ -439,8 +419,7 @@ def _make(work: Work, todo: dict[int, Crfs], run: Sequence[int], encoding: Encod
 def _packets(path: Path) -> tuple[list[int], list[int]]:
     """Which frame each packet holds, and the bytes of each frame."""
     with open_video(path) as container:
-        found = [(packet.pts, packet.size) for packet in
-                 container.demux(container.streams.video[0]) if packet.size]
+        found = [(packet.pts, packet.size) for packet in container.demux(video=0) if packet.size]
     times, sizes = zip(*found, strict=True)
     shown = np.argsort(times)
     return np.argsort(shown).tolist(), np.array(sizes)[shown].tolist()
@@ -450,7 +429,7 @@ def _join(work: Work, parts: Sequence[Part], path: Path) -> None:
     """Put the pieces' video into one file, with the times of the source's frames."""
     was, tick = work.was, Fraction(work.was.tick).limit_denominator(10**7)
     shown = np.round(np.array(was.times) / was.tick).astype(int)
-    ends = [*shown[1:], max(round(was.seconds / was.tick), shown[-1] + 1)]
+    ends = [*shown[1:], max(round(was.end / was.tick), shown[-1] + 1)]
     order = [part.start + frame for n, part in enumerate(parts) for frame in part.order
              if work.pieces[n].frames.start <= part.start + frame < work.pieces[n].frames.stop]
     late = max(n - frame for n, frame in enumerate(order))  # packets before their frame's turn
@@ -476,16 +455,12 @@ def _join(work: Work, parts: Sequence[Part], path: Path) -> None:
 
 def _taken(work: Work, parts: Sequence[Part]) -> Iterator[tuple[int, av.Packet]]:
     """Each packet with its frame, piece for piece; each piece's first one has to be a keyframe."""
-    for _, pieces in groupby(enumerate(parts), key=lambda pair: pair[1].path):
-        (first, part), *others = pieces
-        start = work.pieces[first].frames.start
-        end = work.pieces[others[-1][0] if others else first].frames.stop
+    for piece, part in zip(work.pieces, parts, strict=True):
         with open_video(part.path) as container:
-            packets = (packet for packet in container.demux(container.streams.video[0])
-                       if packet.size)
+            packets = (packet for packet in container.demux(video=0) if packet.size)
             for frame, packet in zip(part.order, packets, strict=True):
                 frame += part.start
-                if start <= frame < end:
-                    if frame == start and not packet.is_keyframe:
-                        raise CannotBeCut(f"frame {frame} became no keyframe")
+                if frame == piece.frames.start and not packet.is_keyframe:
+                    raise CannotBeCut(f"frame {frame} became no keyframe")
+                if piece.frames.start <= frame < piece.frames.stop:
                     yield frame, packet

@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from math import log
 from pathlib import Path
 from statistics import fmean
 from typing import Protocol
 
-from leanclips.compression.contract import (broken, delivered, suffix_for, suffixes,
-                                            unsupported)
+from leanclips.compression.contract import broken, delivered, suffix_for, suffixes, unsupported
 from leanclips.compression.ffmpeg import (CODECS, Encoding, encode, filters_of, has, require,
                                           smallest_scored)
 from leanclips.compression.inspect import Inspection, inspect
-from leanclips.compression.long import (CannotBeCut, Draw, prepare, search_long,
-                                          silently, until_done)
-from leanclips.compression.quality import (CHROMA_DB_PER_CRF, METRICS, Goal, Quality,
-                                           measure, timeline)
+from leanclips.compression.long import (CannotBeCut, Draw, prepare, search_long, silently,
+                                        until_done)
+from leanclips.compression.quality import (CHROMA_DB_PER_CRF, METRICS, Goal, Quality, measure,
+                                           timeline)
 from leanclips.compression.search import (HIGHEST, MOST_TRIALS, Solved, Trial, best, guess, search,
                                           solved)
 from leanclips.errors import ClipError, StudyError
@@ -117,19 +117,19 @@ def optimize(source: Path, goal: Goal, destination: Path, encoding: Encoding = E
         raise StudyError("would be delivered in place of its source", source,
                          "name another destination")
     was = inspect(source)
-    times, perfect = timeline(was.times, was.cuts), METRICS[goal.metric].highest
+    times = timeline(was.times, was.cuts)
+    kept = partial(keep, source, destination, perfect=METRICS[goal.metric].highest)
     codec = encoding.codec or (was.codec if was.codec in CODECS else "h264")
     encoding = replace(encoding, codec=codec)
     kind, most = CODECS[codec], goal.share * source.stat().st_size
     if not again and _marked(was, goal):
-        return keep(source, destination, Reason.ALREADY, was.mark, perfect)
+        return kept(Reason.ALREADY, was.mark)
     suffix = encoding.suffix or suffix_for(source, was, codec)
     why = unsupported(was, codec, suffix)
     if min(was.width, was.height) < smallest_scored(goal.metric) and goal.height is None:
         why = why or f"{was.width}x{was.height} is too small to be scored by {goal.metric}"
     if why or not has(kind.encoder):
-        return keep(source, destination, Reason.UNSUPPORTED,
-                    why or f"this FFmpeg has no {kind.encoder}", perfect)
+        return kept(Reason.UNSUPPORTED, why or f"this FFmpeg has no {kind.encoder}")
     starts = tuple(zone.start for zone in times.zones)
     made: dict[Trial, tuple[Path, Quality, float | None]] = {}  # the drift where it is limited
     state = state or destination.with_name(f".{destination.name}.parts")
@@ -150,31 +150,29 @@ def optimize(source: Path, goal: Goal, destination: Path, encoding: Encoding = E
                     file.unlink(missing_ok=True)
             return trial
 
-        def in_parts() -> list[Trial] | None:
-            work = prepare(source, was, times, goal, encoding, state, jobs or cores(), draw)
-            if work is None:
-                return None
+        def in_parts() -> list[Trial]:
             with suppress(CannotBeCut):
-                states, path = search_long(work, first, most, folder, suffix)
-                made.update({trial: (path, quality, None) for trial, quality in states})
-                trials = [trial for trial, _ in states]
-                return trials if best(trials) or trials[-1].bytes > most else None
-            return None
+                work = prepare(source, was, times, goal, encoding, state, jobs or cores(), draw)
+                states = search_long(work, first, most, folder, suffix)
+                made.update({trial: (*found, None) for trial, found in states.items()})
+                if best(states) or list(states)[-1].bytes > most:
+                    return list(states)
+            return []
 
         first = guess(was.looks, [clip for clip in done if clip.codec == codec], kind,
                       goal.tolerance)
         try:
             tries = in_parts() or search(attempt, len(starts) if kind.zones else 1, first, most)
         except ClipError as error:  # the clip decodes, so the encoder or the container fails
-            return keep(source, destination, Reason.UNSUPPORTED, error.what, perfect)
+            return kept(Reason.UNSUPPORTED, error.what)
         found = {"tries": tuple(Sample(one.crfs, one.bytes, made[one][1].worst) for one in tries),
                  "solved": solved(was.looks, tries, goal.tolerance, codec)}
         chosen = best(tries)
         if chosen is None or chosen.bytes > most:
-            return keep(source, destination, *why_kept(tries, kind.lowest, most), perfect, **found)
+            return kept(*why_kept(tries, kind.lowest, most), **found)
         candidate, quality, moved = made[chosen]
         if lost := problems(was, candidate, codec):
-            return keep(source, destination, Reason.BROKEN, "; ".join(lost), perfect, **found)
+            return kept(Reason.BROKEN, "; ".join(lost), **found)
         path = delivered(source, destination, candidate.suffix)
         like(source, candidate)
         os.replace(candidate, path)
@@ -216,11 +214,10 @@ def _why_above(quality: Quality, drift: float | None, goal: Goal,
 
 
 def why_kept(trials: Sequence[Trial], lowest: float, most: float) -> tuple[Reason, str]:
-    """Why an original was kept: no encode holds the target in `most` bytes. Only a zone that
-    misses at the lowest CRF proves that the target cannot be reached.
-    """
+    """Why an original was kept: no encode holds the target in `most` bytes."""
     if any(trial.bytes > most for trial in trials):
         return Reason.NO_GAIN, ""
+    # Only a zone that misses at the lowest CRF proves that the target cannot be reached.
     if any(crf <= lowest and room < 0 for trial in trials
            for crf, room in zip(trial.crfs, trial.headroom, strict=True)):
         return Reason.UNREACHABLE, ""
@@ -229,27 +226,25 @@ def why_kept(trials: Sequence[Trial], lowest: float, most: float) -> tuple[Reaso
 
 
 def require_for(goal: Goal, encoding: Encoding) -> None:
-    """StudyError for a goal or an encoding that there is not, and where FFmpeg lacks what
-    `optimize` needs: x264, unless there is a codec.
-    """
-    metric, codec = METRICS.get(goal.metric), encoding.codec
+    """StudyError for a goal or encoding that cannot be, or that this FFmpeg cannot make."""
+    metric, codec, preset = METRICS.get(goal.metric), encoding.codec, encoding.preset
     if metric is None or codec not in (None, *CODECS):
         raise StudyError(f"there is no '{codec if metric else goal.metric}'", "optimize",
                          f"use a metric of {', '.join(METRICS)}; a codec of {', '.join(CODECS)}")
-    if not 0 < goal.target <= metric.largest:
-        raise StudyError(f"the target {goal.target:g} is not on the scale of {goal.metric}",
-                         "optimize", f"use a value above 0, at most {metric.largest:g}")
-    if goal.share <= 0:
-        raise StudyError(f"a share of {goal.share:g} of the bytes cannot be", "optimize",
-                         "use a value above 0")
-    if encoding.keyframes <= 0:
-        raise StudyError(f"keyframes cannot be {encoding.keyframes:g} s apart", "optimize",
-                         "use a time above 0, in seconds")
-    if encoding.preset and (codec is None or encoding.preset not in CODECS[codec].presets):
-        raise StudyError(f"there is no preset '{encoding.preset}' of the codec "
-                         f"{codec or 'of each clip'}", "optimize",
-                         f"use {', '.join(CODECS[codec].presets)}" if codec else
-                         "name the codec as well")
+    presets = CODECS[codec].presets if codec else ()
+    for wrong, what, remedy in (
+            (not 0 < goal.target <= metric.largest,
+             f"the target {goal.target:g} is not on the scale of {goal.metric}",
+             f"use a value above 0, at most {metric.largest:g}"),
+            (goal.share <= 0, f"a share of {goal.share:g} of the bytes cannot be",
+             "use a value above 0"),
+            (encoding.keyframes <= 0, f"keyframes cannot be {encoding.keyframes:g} s apart",
+             "use a time above 0, in seconds"),
+            (preset and preset not in presets,
+             f"there is no preset '{preset}' of the codec {codec or 'of each clip'}",
+             f"use {', '.join(presets)}" if codec else "name the codec as well")):
+        if wrong:
+            raise StudyError(what, "optimize", remedy)
     require(CODECS[codec or "h264"].encoder, *filters_of(goal.metric))
 
 
@@ -291,9 +286,7 @@ def external(source: Path, made: Path, destination: Path) -> Outcome:
 
 def keep(source: Path, destination: Path, reason: Reason, detail: str = "",
          perfect: float = 100.0, **found) -> Outcome:
-    """Deliver the original bytes, under the suffix of `source`. `perfect` is the metric's score of
-    equal clips, `found` what a search found.
-    """
+    """Deliver the bytes of `source`, which score `perfect`, with what a search `found`."""
     path = delivered(source, destination, source.suffix)
     with written_aside(path) as aside:
         shutil.copyfile(source, aside)

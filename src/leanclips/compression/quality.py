@@ -96,12 +96,10 @@ class Quality:
 
 @dataclass(frozen=True)
 class Timeline:
-    """A clip's frames in time: its zones, each of which may have a CRF of its own, and every second
-    of it as (first frame, frame after the last), shape (seconds, 2).
-    """
+    """A clip's frames in time."""
 
-    zones: tuple[slice, ...]
-    seconds: np.ndarray
+    zones: tuple[slice, ...]  # of frames, each of which may have a CRF of its own
+    seconds: np.ndarray  # every one's first frame and the frame after its last, (seconds, 2)
 
     @property
     def frames(self) -> int:
@@ -143,7 +141,7 @@ def measure(distorted: Path, reference: Path, times: Timeline, goal: Goal) -> Qu
 
     ClipError if not every frame was compared, StudyError if one of them cannot be decoded.
     """
-    scores, chroma = compare(distorted, reference, goal.metric, goal.height)
+    scores, chroma, *_ = compare(distorted, reference, goal.metric, goal.height)
     if len(scores) != times.frames:
         raise ClipError(f"{len(scores)} of {times.frames} frames could be compared", distorted,
                         "check that the clip plays")
@@ -151,10 +149,7 @@ def measure(distorted: Path, reference: Path, times: Timeline, goal: Goal) -> Qu
 
 
 def judge(scores: np.ndarray, chroma: np.ndarray, times: Timeline, goal: Goal) -> Quality:
-    """The quality of a clip with these frame scores (frames,) and chroma PSNR (frames,) in dB.
-
-    A second that spans two zones counts for the one that is worse within it.
-    """
+    """The quality of a clip from its frames' scores and chroma PSNR in dB, (frames,) each."""
     metric = METRICS[goal.metric]
     worst, colour = (_worst_of_zones(values, times) for values in (scores, chroma))
     headroom = tuple(min(metric.headroom(score, goal.target),
@@ -179,5 +174,6 @@ def _worst_of_zones(values: np.ndarray, times: Timeline) -> list[float]:
     with np.errstate(invalid="ignore", divide="ignore"):
         before = (sums[border] - sums[first]) / (border - first)
         after = (sums[end] - sums[border]) / (end - border)
+    # A second that spans two zones counts for the one that is worse within it.
     zone = np.where(two & (after < before), later, zone)
     return [float(found[zone == n].min()) for n in range(len(starts))]
