@@ -21,6 +21,7 @@ app = typer.Typer(
          "stage of a study; 'run' does all of them in order.",
 )
 StudyFolder = Annotated[Path, typer.Argument(metavar="STUDY", help="A folder with a study.yml.")]
+ClipsFolder = Annotated[Path | None, typer.Option(help="Folder of the clips.")]
 Jobs = Annotated[int | None, typer.Option(min=1, help="Clips at a time (default: all cores).")]
 
 
@@ -53,9 +54,7 @@ def _leaks(settings, clips) -> str:
 
 
 @app.command()
-def run(study: StudyFolder,
-        clips: Annotated[Path | None, typer.Option(help="Folder of the clips.")] = None,
-        jobs: Jobs = None,
+def run(study: StudyFolder, clips: ClipsFolder = None, jobs: Jobs = None,
         until: Annotated[str | None, typer.Option(
             help="Stop after this stage: render, crop, encode-VARIANT, features-VARIANT, pretrain "
                  "or finetune-VARIANT-SEED.")] = None) -> None:
@@ -96,8 +95,7 @@ def new(folder: Annotated[Path, typer.Argument(help="The folder of the new study
 
 
 @app.command()
-def check(study: StudyFolder,
-          clips: Annotated[Path | None, typer.Option(help="Folder of the clips.")] = None) -> None:
+def check(study: StudyFolder, clips: ClipsFolder = None) -> None:
     """Check a study's settings, its table and every clip, before anything runs.
 
     Example: leanclips check data/mine
@@ -140,8 +138,7 @@ def render(study: StudyFolder, jobs: Jobs = None) -> None:
     """
     from leanclips.datasets.synthetic import render_all
 
-    layout, settings, clips = _open(study)
-    render_all(layout, settings, clips, _jobs(jobs))
+    render_all(*_open(study), _jobs(jobs))
 
 
 @app.command()
@@ -173,45 +170,46 @@ def encode(study: StudyFolder,
 
 
 @app.command()
-def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip or a folder.")],
-             destination: Annotated[Path, typer.Argument(
-                 metavar="DST", help="A folder; or, for a single clip, a file such as out.mp4.")],
-             target: Annotated[float | None, typer.Option(
-                 help="Quality of the worst second of each clip, at least. Default: 93 (vmaf), "
-                      "96 (vmaf1), 0.98 (ssim), 40 (xpsnr, dB).")] = None,
-             metric: Annotated[str, typer.Option(
-                 help="vmaf (VMAF NEG), vmaf1 (VMAF v1), ssim or xpsnr.")] = "vmaf",
-             codec: Annotated[str | None, typer.Option(
-                 help="h264, hevc or av1. Default: the clip's own of these, or h264.")] = None,
-             display_height: Annotated[int | None, typer.Option(
-                 min=64, max=4320, help="Score the clip as shown at this height in pixels. "
-                                        "Default: its own.")] = None,
-             drift: Annotated[bool, typer.Option(
-                 "--drift", help="Report how far the features of a network move.")] = False,
-             max_drift: Annotated[float | None, typer.Option(
-                 min=0, max=2, help="Largest mean cosine distance of the features that is "
-                                    "allowed.")] = None,
-             keyframes: Annotated[float, typer.Option(
-                 help="The longest time from a keyframe to the next, in seconds: the shorter, the "
-                      "faster a loader gets at any frame, and the more bytes.")] = 2.0,
-             preset: Annotated[str | None, typer.Option(
-                 help="The encoder's preset; with --codec. Default: medium (6 for av1).")] = None,
-             max_bytes_share: Annotated[float, typer.Option(
-                 help="A clip that would keep more than this share of its bytes stays as it "
-                      "is.")] = 0.95,
-             keep_names: Annotated[bool, typer.Option(
-                 "--keep-names", help="Give each file its old name, suffix included, as lists of "
-                                      "annotations have it. clip.avi may be an MP4 then, which "
-                                      "readers based on FFmpeg find by themselves.")] = False,
-             again: Annotated[bool, typer.Option(
-                 "--again", help="Re-encode also the clips that leanclips made.")] = False,
-             only_plan: Annotated[bool, typer.Option(
-                 "--plan", help="Write nothing: predict bytes, CRF and time from samples of a few "
-                                "clips.")] = False,
-             as_json: Annotated[bool, typer.Option(
-                 "--json", help="Print a line of JSON for each file, encode and result on stdout, "
-                                "and all other text on stderr.")] = False,
-             jobs: Jobs = None) -> None:
+def optimize(
+        source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip or a folder.")],
+        destination: Annotated[Path, typer.Argument(
+            metavar="DST", help="A folder; or, for a single clip, a file such as out.mp4.")],
+        target: Annotated[float | None, typer.Option(
+            help="Quality of the worst second of each clip, at least. Default: 93 (vmaf), "
+                 "96 (vmaf1), 0.98 (ssim), 40 (xpsnr, dB).")] = None,
+        metric: Annotated[str, typer.Option(
+            help="vmaf (VMAF NEG), vmaf1 (VMAF v1), ssim or xpsnr.")] = "vmaf",
+        codec: Annotated[str | None, typer.Option(
+            help="h264, hevc or av1. Default: the clip's own of these, or h264.")] = None,
+        display_height: Annotated[int | None, typer.Option(
+            min=64, max=4320,
+            help="Score the clip as shown at this height in pixels. Default: its own.")] = None,
+        drift: Annotated[bool, typer.Option(
+            "--drift", help="Report how far the features of a network move.")] = False,
+        max_drift: Annotated[float | None, typer.Option(
+            min=0, max=2,
+            help="Largest mean cosine distance of the features that is allowed.")] = None,
+        keyframes: Annotated[float, typer.Option(
+            help="The longest time from a keyframe to the next, in seconds: the shorter, the "
+                 "faster a loader gets at any frame, and the more bytes.")] = 2.0,
+        preset: Annotated[str | None, typer.Option(
+            help="The encoder's preset; with --codec. Default: medium (6 for av1).")] = None,
+        max_bytes_share: Annotated[float, typer.Option(
+            help="A clip that would keep more than this share of its bytes stays as it is."
+        )] = 0.95,
+        keep_names: Annotated[bool, typer.Option(
+            "--keep-names", help="Give each file its old name, suffix included, as lists of "
+                                 "annotations have it. clip.avi may be an MP4 then, which readers "
+                                 "based on FFmpeg find by themselves.")] = False,
+        again: Annotated[bool, typer.Option(
+            "--again", help="Re-encode also the clips that leanclips made.")] = False,
+        only_plan: Annotated[bool, typer.Option(
+            "--plan", help="Write nothing: predict bytes, CRF and time from samples of a few "
+                           "clips.")] = False,
+        as_json: Annotated[bool, typer.Option(
+            "--json", help="Print a line of JSON for each file, encode and result on stdout, and "
+                           "all other text on stderr.")] = False,
+        jobs: Jobs = None) -> None:
     """Make any folder of clips as small as it gets at a quality target.
 
     Clips that would not gain, or would lose something, are kept, each with its reason; other
@@ -222,9 +220,8 @@ def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip 
     Example: leanclips optimize ~/videos ~/videos-small --target 93
     """
     from leanclips.compression.ffmpeg import Encoding
-    from leanclips.compression.plan import plan
     from leanclips.compression.quality import METRICS, Goal
-    from leanclips.compression.tree import optimize_tree
+    from leanclips.compression.tree import optimize_tree, plan
 
     if target is None and metric in METRICS:
         target = METRICS[metric].target
@@ -251,13 +248,11 @@ def optimize(source: Annotated[Path, typer.Argument(metavar="SRC", help="A clip 
     files, saved = f"{done.files} file{'s' * (done.files != 1)}", done.bytes_in - done.bytes_out
     print(f"{files} ({reasons}): {done.bytes_in / 1e6:.1f} MB to {done.bytes_out / 1e6:.1f} MB, "
           f"{saved / max(done.bytes_in, 1):.1%} saved.\nThe report: {done.report}", file=out)
-    if done.left_out:
-        several = "s" * (len(done.left_out) > 1)
-        print(f"Left out: {len(done.left_out)} link{several} or special file{several}, the first "
-              f"of them {done.left_out[0]}", file=sys.stderr)
-    if done.stale:
-        print(f"Not of this source any more: {len(done.stale)} file{'s' * (len(done.stale) > 1)}, "
-              f"the first of them {done.stale[0]}", file=sys.stderr)
+    for told, what, paths in (("Left out", "link{0} or special file{0}", done.left_out),
+                              ("Not of this source any more", "file{0}", done.stale)):
+        if paths:
+            print(f"{told}: {len(paths)} {what.format('s' * (len(paths) > 1))}, the first of them "
+                  f"{paths[0]}", file=sys.stderr)
     videos = done.files - done.reasons.get("not-video", 0)
     if 2 * (unreadable := done.reasons.get("unreadable", 0)) > videos:
         print(f"Most videos cannot be read: {unreadable} of {videos}, see the report.",

@@ -703,9 +703,16 @@ def test_a_clip_that_leanclips_itself_fails_on_ends_no_folder(tmp_path, make_cli
 @pytest.mark.parametrize("again", [False, True])
 def test_clips_that_leanclips_made_are_encoded_again_on_request(small, monkeypatch, again):
     told = []
+
+    def in_this_process(make, clip_jobs, jobs, what, learn, note):
+        made = list(map(make, clip_jobs))
+        for one in made:
+            note(one)
+        return made
+
     monkeypatch.setattr(batch, "optimize", lambda *of, **named: told.append(named) or optimize(
         *of, **named))
-    monkeypatch.setattr(batch, "run_learning", lambda make, jobs, *_: list(map(make, jobs)))
+    monkeypatch.setattr(batch, "run_learning", in_this_process)
     optimize_tree(small, small.parent / "out", GOAL, 1, again=again)
     assert [named["again"] for named in told] == 3 * [again]
     told.clear()

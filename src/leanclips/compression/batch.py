@@ -12,6 +12,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import TypeAdapter
 
@@ -28,6 +29,7 @@ from leanclips.errors import ClipError, StudyError
 from leanclips.files import file_sha256, folder_aside, key, remove_asides, write_text
 from leanclips.workers import LEARN_FROM, progress, run_learning
 
+R = TypeVar("R")
 RECIPE = 5  # raise it when a change in this package makes other bytes from the same inputs
 
 
@@ -36,8 +38,7 @@ class ClipJob:
     """One clip to make: the parent's bytes, `how` and `drift` determine the result.
 
     `how` is ("crop", roi, frames, encoder), ("constant", crf, encoding), ("external", file),
-    ("copy", reason[, detail]) or ("optimize", goal, encoding), the last one with "again" for clips
-    that leanclips made.
+    ("copy", reason[, detail]) or ("optimize", goal, encoding[, "again": leanclips' own too]).
     """
 
     parent: Path
@@ -77,10 +78,10 @@ class Made:
 
 
 def make_all(clip_jobs: Sequence[ClipJob], jobs: int, what: str,
-             done: Callable[[int, Made], object] = lambda *_: None) -> list[Made]:
-    """Make every clip that is not made already, in order. `what` names the work in progress; `done`
-    gets each result as it comes, and the number of its job. StudyError, before any work, where
-    FFmpeg lacks what these jobs need.
+             done: Callable[[int, Made], R] = lambda _, made: made) -> list[R]:
+    """Make every clip that is not made already. `what` names the work in progress. In order, what
+    `done` returns, which gets the number of each job and its result, as it comes. StudyError,
+    before any work, where FFmpeg lacks what these jobs need.
     """
     for kind, *settings in {job.how[0]: job.how for job in clip_jobs}.values():
         if kind == "external":
@@ -91,29 +92,30 @@ def make_all(clip_jobs: Sequence[ClipJob], jobs: int, what: str,
             require_for(Goal(), settings[1])
     remove_asides(folder for job in clip_jobs
                   for folder in (job.made_in or job.destination.parent, job.record.parent))
-    saved = [0, 0]
+    finished: dict[int, R] = {}
+    saved = total = 0
     # In random order: neighbours in a table are alike, and each clip should learn from all kinds.
     order = random.Random(len(clip_jobs)).sample(range(len(clip_jobs)), len(clip_jobs))
     turns = iter(order)
     saves = any(job.how[0] == "optimize" for job in clip_jobs)
 
     def note(made: Made | None) -> str:
+        nonlocal saved, total
         number = next(turns)
         if made is None:
             return "a long one is left for the end"
-        done(number, made)
-        saved[0] += made.outcome.bytes_in - made.outcome.bytes_out
-        saved[1] += made.outcome.bytes_in
-        return saves * f"{saved[0] / 1e6:.1f} MB ({saved[0] / max(saved[1], 1):.0%}) saved"
+        finished[number] = done(number, made)
+        saved += made.outcome.bytes_in - made.outcome.bytes_out
+        total += made.outcome.bytes_in
+        return saves * f"{saved / 1e6:.1f} MB ({saved / max(total, 1):.0%}) saved"
 
     made = run_learning(_make_short, [clip_jobs[n] for n in order], jobs, what,
                         lambda made: made and made.outcome.solved, note)
     known = [one.outcome.solved for one in made if one][-LEARN_FROM:]
-    for n, number in enumerate(order):  # the long ones, each on all cores
-        if made[n] is None:
-            made[n] = make(clip_jobs[number], known, jobs, partial(progress, unit="parts"))
-            done(number, made[n])
-    return [one for _, one in sorted(zip(order, made, strict=True), key=lambda pair: pair[0])]
+    draw = partial(progress, unit="parts")
+    for number in [number for number in order if number not in finished]:  # long: on all cores
+        finished[number] = done(number, make(clip_jobs[number], known, jobs, draw))
+    return [finished[number] for number in range(len(clip_jobs))]
 
 
 def _make_short(job: ClipJob, known: Sequence[Solved | None] = ()) -> Made | None:
@@ -123,9 +125,7 @@ def _make_short(job: ClipJob, known: Sequence[Solved | None] = ()) -> Made | Non
 
 def make(job: ClipJob, known: Sequence[Solved | None] = (), jobs: int = 1,
          draw: Draw = silently) -> Made:
-    """Make one clip, unless its record and its bytes show that it is made already. A long one is
-    made in `jobs` parts at a time, and `draw` shows its progress.
-    """
+    """Make a clip that is not made already; a long one `jobs` parts at a time, as `draw` shows."""
     sha256_in = file_sha256(job.parent)
     wanted = key(RECIPE, job.destination.name, [_told(part) for part in job.how],
                  job.drift and job.drift.fingerprint, sha256_in, ffmpeg_version(),
@@ -200,14 +200,9 @@ def _outcome(job: ClipJob, known: Sequence[Solved], jobs: int, draw: Draw) -> Ou
         return optimize(job.parent, goal, job.destination, encoding, known, job.drift,
                         again=bool(again), jobs=jobs, state=job.record.with_suffix(".parts"),
                         draw=draw)
-    except ClipError as error:
-        if not job.lenient:
-            raise
-        return keep(job.parent, job.destination, Reason.UNREADABLE, error.what)
-    except (StudyError, OSError, MemoryError):  # of the machine or the folder: all clips have it
-        raise
     except Exception as error:
-        if not job.lenient:
-            raise
-        return keep(job.parent, job.destination, Reason.UNREADABLE,
-                    f"leanclips fails on it ({type(error).__name__}: {error})")
+        told = isinstance(error, ClipError)
+        if not job.lenient or not told and isinstance(error, StudyError | OSError | MemoryError):
+            raise  # what is the machine's or the folder's, all clips have
+        why = f"leanclips fails on it ({type(error).__name__}: {error})"
+        return keep(job.parent, job.destination, Reason.UNREADABLE, error.what if told else why)

@@ -1,28 +1,36 @@
-"""A whole folder: every video optimized, the other files copied, all of them reported."""
+"""A whole folder: every video optimized, the other files copied, all of them reported; and what
+that would come to, from samples of a few of its clips, where nothing is written.
+"""
 
 import json
 import os
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from glob import escape
 from itertools import chain, cycle
+from math import ceil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import unquote
 
 import pandas as pd
 
 from leanclips.clips import VIDEO_SUFFIXES
-from leanclips.compression.batch import ClipJob, Made, make_all
+from leanclips.compression.batch import ClipJob, Made, make, make_all
 from leanclips.compression.contract import TAKEN, delivered, suffixes
-from leanclips.compression.ffmpeg import MODELS, Encoding, ffmpeg_version, filters_of
-from leanclips.compression.optimize import Drift, Reason, require_for
+from leanclips.compression.ffmpeg import MODELS, Encoding, cut, ffmpeg_version, filters_of
+from leanclips.compression.inspect import inspect, probe
+from leanclips.compression.optimize import Drift, Outcome, Reason, require_for
 from leanclips.compression.quality import Goal
-from leanclips.errors import StudyError
+from leanclips.errors import ClipError, StudyError
 from leanclips.files import key, only_one, remove_asides, write_text
 from leanclips.records import TREE_REPORT, versions, write_csv
-from leanclips.workers import end_if_imported_by_worker
+from leanclips.workers import end_if_imported_by_worker, run_all
 
 # Video files beyond those of a study's clips.
 SUFFIXES = VIDEO_SUFFIXES | {".wmv", ".flv", ".ts", ".m2ts", ".mts", ".3gp", ".ogv", ".vob"}
@@ -37,6 +45,7 @@ REPORTS = ("report.csv", "report.json")
 NAMED_IN = {".m3u8": re.compile(r'^([^#\s].*)$|URI="([^"]+)"', re.MULTILINE),
             ".mpd": re.compile(r'(?:media|initialization|sourceURL)="([^"]+)"|'
                                r"<BaseURL>([^<]+)</BaseURL>")}
+MOST_CLIPS, SAMPLE_SECONDS = 5, 10.0  # of a plan
 DETAILED = ("file", "sha256_in", "sha256", "bytes_in", "bytes_out", "reason", "detail", "drift")
 
 
@@ -83,9 +92,7 @@ class Place:
 
     @property
     def state(self) -> Path:
-        """What leanclips knows of what it delivered, beside it: a loader of class folders would
-        take a folder in it for a class.
-        """
+        """Records of what it delivered, beside it: inside, loaders would take it for a class."""
         place = self.destination.resolve()
         return place.with_name(f".{place.name}.leanclips")
 
@@ -137,8 +144,7 @@ def optimize_tree(source: Path, destination: Path, goal: Goal, jobs: int,
                   if keep_names else destinations(tree, root, folder, encoding.codec))
         copied = dict.fromkeys((file for file in tree.files if not is_video(file)),
                                Reason.NOT_VIDEO) | in_playlists(tree.files)
-        # The names of the records have one length, whatever the file's. Beside a single file,
-        # another run may be at work.
+        # Records' names have one length. Beside a single file, another run may be at work.
         clip_jobs = [ClipJob(file, places[file], state / "files" / f"{key(name)}.json",
                              ("copy", copied[file],
                               *filter(None, [PICTURES.get(file.suffix.lower())]))
@@ -155,16 +161,15 @@ def optimize_tree(source: Path, destination: Path, goal: Goal, jobs: int,
             report.unlink(missing_ok=True)
         for file, name in zip(tree.files, names, strict=True):
             tell({"event": "file", "file": name, "bytes": file.stat().st_size})
-        made = make_all(clip_jobs, jobs, "optimize",
-                        lambda number, one: _tell(tell, _row(names[number], one, folder), one))
-        rows = [_row(name, one, folder) for name, one in zip(names, made, strict=True)]
+        rows, outcomes = zip(*make_all(clip_jobs, jobs, "optimize", lambda number, one: (
+            _row(names[number], one, folder, tell), one.outcome)), strict=True)
         table = pd.DataFrame(rows, columns=list(TREE_REPORT)).astype(
             dict.fromkeys(("frames", "width", "height", "zones"), "Int64"))
         report, details = place.reports
         write_csv(report, table)
         stale = sorted(name for name in claimed - {*table["delivered"], *REPORTS}
                        if (folder / name).exists())
-        told = _details(rows, made, goal, encoding, drift) | {"not_of_this_source": stale}
+        told = _details(rows, outcomes, goal, encoding, drift) | {"not_of_this_source": stale}
         write_text(details, json.dumps(told, indent=1) + "\n")
     summary = Summary(report, len(names), int(table["bytes_in"].sum()),
                       int(table["bytes_out"].sum()), dict(Counter(table["reason"])), tree.others,
@@ -175,9 +180,7 @@ def optimize_tree(source: Path, destination: Path, goal: Goal, jobs: int,
 
 def ready(source: Path, destination: Path, goal: Goal, encoding: Encoding,
           keep_names: bool) -> tuple[Tree, Place, Encoding]:
-    """What there is to be done, where it goes, and the container that it needs. StudyError, before
-    anything is written, for what will not do.
-    """
+    """What to do, where, in which container; StudyError before anything is written."""
     place = Place(destination, source.is_file() and is_video(destination)
                   and not destination.is_dir())
     tree = _tree(source, place)
@@ -249,20 +252,17 @@ def _claim(clip_jobs: Sequence[ClipJob], source: Path, place: Place,
     return claimed
 
 
-def _row(name: str, one: Made, folder: Path) -> dict[str, object]:
-    """A file's row of the report."""
-    return ({"file": name, "delivered": one.outcome.path.relative_to(folder).as_posix()}
-            | one.row(scored=bool(one.outcome.crfs)))
-
-
-def _tell(tell: Callable[[dict], object], row: dict[str, object], one: Made) -> None:
-    """The events of a file that is done."""
+def _row(name: str, one: Made, folder: Path, tell: Callable[[dict], object]) -> dict[str, object]:
+    """A file's row of the report; `tell` gets its events."""
+    row = ({"file": name, "delivered": one.outcome.path.relative_to(folder).as_posix()}
+           | one.row(scored=bool(one.outcome.crfs)))
     for sample in one.outcome.tries:
-        tell({"event": "probe", "file": row["file"]} | asdict(sample))
+        tell({"event": "probe", "file": name} | asdict(sample))
     tell({"event": "result"} | {name: row[name] for name in TREE_REPORT if name in row})
+    return row
 
 
-def _details(rows: Sequence[dict], made: Sequence[Made], goal: Goal, encoding: Encoding,
+def _details(rows: Sequence[dict], outcomes: Sequence[Outcome], goal: Goal, encoding: Encoding,
              drift: Drift | None) -> dict:
     """The settings, and each file with its zones and encodes."""
     return {
@@ -276,14 +276,12 @@ def _details(rows: Sequence[dict], made: Sequence[Made], goal: Goal, encoding: E
                         for start, crf, score in zip(outcome.starts, cycle(outcome.crfs),
                                                      outcome.quality.zones, strict=False)],
             "encodes": [asdict(sample) for sample in outcome.tries],
-        } for row, outcome in zip(rows, (one.outcome for one in made), strict=True)],
+        } for row, outcome in zip(rows, outcomes, strict=True)],
     }
 
 
 def in_playlists(files: Sequence[Path]) -> dict[Path, Reason]:
-    """The files that playlists name (HLS's .m3u8, DASH's .mpd): players find them by name, and a
-    segment cannot be exchanged alone.
-    """
+    """Files that playlists (HLS, DASH) name: none can be exchanged alone or get another name."""
     found = set()
     for playlist in files:
         if (named := NAMED_IN.get(playlist.suffix.lower())) is None:
@@ -325,3 +323,69 @@ def places_of(file: Path, destination: Path, codec: str | None) -> set[Path]:
     """Where the result of a file may be delivered: as it is, or under another suffix."""
     endings = (file.suffix, *suffixes(file, codec)) if is_video(file) else (file.suffix,)
     return {delivered(file, destination, suffix) for suffix in endings}
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What is expected of a clip."""
+
+    file: str
+    bytes_in: int
+    bytes_out: int
+    crf: float | None  # None where the original would be kept
+    seconds: float  # of work, on one core
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is expected of some clips, and of the whole tree by the bytes of its videos."""
+
+    clips: tuple[Forecast, ...]
+    videos: int  # how many the tree holds
+    bytes_in: int  # of all files
+    bytes_out: int
+    seconds: float  # with the given number of jobs
+
+
+def plan(source: Path, destination: Path, goal: Goal, jobs: int, encoding: Encoding = Encoding(),
+         drift: Drift | None = None, *, keep_names: bool = False, again: bool = False) -> Plan:
+    """What `optimize_tree` should do, by videos from all over it; StudyError as it raises it."""
+    tree, _, encoding = ready(source, destination, goal, encoding, keep_names)
+    segments = in_playlists(tree.files)
+    sizes = {file: file.stat().st_size for file in tree.files}
+    videos = [file for file in tree.files if is_video(file) and file not in segments]
+    root, how = source if source.is_dir() else source.parent, ("optimize", goal, encoding)
+    clips = run_all(partial(forecast, root=root, how=(*how, *["again"] * again), drift=drift),
+                    videos[::max(ceil(len(videos) / MOST_CLIPS), 1)], jobs, "plan")
+    seen = sum(clip.bytes_in for clip in clips)
+    times = sum(map(sizes.get, videos)) / max(seen, 1)
+    saved = times * (seen - sum(clip.bytes_out for clip in clips))
+    return Plan(tuple(clips), len(videos), sum(sizes.values()), round(sum(sizes.values()) - saved),
+                times * sum(clip.seconds for clip in clips) / max(min(jobs, len(videos)), 1))
+
+
+def forecast(file: Path, root: Path, how: tuple, drift: Drift | None) -> Forecast:
+    """Optimize a sample of the clip, and take the whole for as many times as much."""
+    size = file.stat().st_size
+    with TemporaryDirectory(prefix="leanclips-") as name:
+        folder = Path(name)
+        sample, times = _sample(file, folder)
+        begun = time.monotonic()
+        outcome = make(ClipJob(sample, folder / "out" / file.name, folder / "record.json", how,
+                               drift, lenient=True)).outcome
+        return Forecast(file.relative_to(root).as_posix(), size,
+                        round(size * outcome.bytes_out / max(outcome.bytes_in, 1)), outcome.crf,
+                        round(times * (time.monotonic() - begun), 2), str(outcome.reason))
+
+
+def _sample(file: Path, folder: Path) -> tuple[Path, float]:
+    """A part of the clip, and how many times as long the clip is; the whole of a short clip."""
+    with suppress(ClipError):
+        long, sample = probe(file).seconds, folder / f"sample{file.suffix}"
+        # From its middle; from its start, where a keyframe before does not suffice to decode it.
+        for start in (long / 2 - SAMPLE_SECONDS / 2, 0) if long > 1.5 * SAMPLE_SECONDS else ():
+            with suppress(ClipError):
+                cut(file, sample, start, SAMPLE_SECONDS)
+                return sample, long / inspect(sample).seconds
+    return file, 1.0

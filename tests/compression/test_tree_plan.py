@@ -8,9 +8,8 @@ import pytest
 
 from leanclips.compression.ffmpeg import Encoding
 from leanclips.compression.inspect import inspect
-from leanclips.compression.plan import SAMPLE_SECONDS, plan
 from leanclips.compression.quality import Goal
-from leanclips.compression.tree import optimize_tree
+from leanclips.compression.tree import SAMPLE_SECONDS, optimize_tree, plan
 from leanclips.errors import StudyError
 
 GOAL = Goal(80)
