@@ -32,12 +32,9 @@ def folder_aside(parent: Path) -> Iterator[Path]:
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
-    """Yield a temporary path; on success the file there replaces `path`, else it is removed.
-
-    The temporary path has the suffix of `path`, since FFmpeg chooses the format by it.
-    """
+    """Yield a temporary path; on success the file there replaces `path`, else it is removed."""
     with folder_aside(path.parent) as folder:
-        yield folder / path.name
+        yield folder / path.name  # with its suffix, by which FFmpeg chooses the format
         os.replace(folder / path.name, path)
 
 
@@ -89,12 +86,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def remove_asides(folders: Iterable[Path]) -> None:
-    """Remove temporary folders that killed processes left in `folders`.
-
-    Subfolders are not searched: another run may be at work there.
-    """
+    """Remove temporary folders that killed processes left in `folders`."""
     for folder in set(folders):
-        for aside in folder.glob(".aside-*"):
+        for aside in folder.glob(".aside-*"):  # not below: another run may be at work there
             shutil.rmtree(aside, ignore_errors=True)
 
 

@@ -124,11 +124,9 @@ def _pool(jobs: int, items: int, load: Sequence[str] = ()) -> Iterator[ProcessPo
 
 
 def end_if_imported_by_worker() -> None:
-    """Without a main guard, a script does its work again in each worker, which imports it first:
-    end the worker without a word. `_pool` in its parent says what to do.
-    """
+    """End, without a word, a worker that does its script's work again for lack of a main guard."""
     if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing does
-        sys.exit(1)
+        sys.exit(1)  # `_pool` in its parent says what to do
 
 
 def _begin(begun: Event) -> None:

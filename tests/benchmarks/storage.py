@@ -33,7 +33,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from leanclips.study import SOURCE, Backbone, Sampling, Study
 from leanclips.training import backbone
-from leanclips.training.features import frame_indices, resize
+from leanclips.training.features import frame_indices
 from leanclips.training.machine import compute
 
 HERE = Path(__file__).parent
@@ -87,8 +87,9 @@ def decode(content: bytes) -> list[av.VideoFrame]:
 def sampled(frames: Sequence[av.VideoFrame]) -> np.ndarray:
     """What the network sees of a clip: (frames, size, size, 3), RGB, uint8."""
     indices = frame_indices(len(frames), Sampling())
-    return np.stack([resize(frames[n].to_ndarray(format="rgb24"), Backbone().size)
-                     for n in indices])
+    size = Backbone().size, Backbone().size
+    return np.stack([cv2.resize(frames[n].to_ndarray(format="rgb24"), size,
+                                interpolation=cv2.INTER_AREA) for n in indices])
 
 
 @dataclass(frozen=True)

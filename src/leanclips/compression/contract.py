@@ -17,9 +17,7 @@ TAKEN = dict.fromkeys((".mp4", ".mkv"), set(CODECS)) | {".m4v": {"h264"}, ".mov"
 
 
 def unsupported(source: Inspection, codec: str, suffix: str = ".mp4") -> str | None:
-    """Why leanclips cannot re-encode this file into one of this suffix without losing something;
-    None if it can.
-    """
+    """Why leanclips cannot re-encode this file into this suffix without a loss; None if it can."""
     transfer, matroska = source.colours[2], suffix.lower() == ".mkv"
     losses = {
         **dict.fromkeys(source.others, True),

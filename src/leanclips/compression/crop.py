@@ -63,9 +63,7 @@ def crop(original: Path, roi: Roi | None, destination: Path, frames: int | None 
 
 
 def keep_timestamps(path: Path, seconds: Sequence[float], fps: float) -> None:
-    """Give the packets of `path` the timestamps `seconds`, unless they are regular within 2 ms.
-    The crop's encoders write no B-frames, so packets come in display order.
-    """
+    """Give the packets of `path` the timestamps `seconds`, unless they are regular within 2 ms."""
     if np.abs(np.subtract(seconds, np.arange(len(seconds)) / fps)).max() < 0.002:
         return
     ticks = np.round(np.array(seconds) / float(TIME_BASE)).astype(int)
@@ -75,6 +73,7 @@ def keep_timestamps(path: Path, seconds: Sequence[float], fps: float) -> None:
           av.open(str(aside.absolute()), "w", options=options) as out):
         stream = out.add_stream_from_template(source.streams.video[0])
         stream.time_base = TIME_BASE
+        # The crop's encoders write no B-frames, so packets come in display order.
         packets = [packet for packet in source.demux(video=0) if packet.size]
         for packet, tick, gap in zip(packets, ticks, gaps, strict=True):
             packet.stream, packet.time_base = stream, TIME_BASE

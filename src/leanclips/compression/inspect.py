@@ -115,9 +115,8 @@ def probe(path: Path, whole: bool = False, least: int = 2) -> Probe:
 def inspect(path: Path, least: int = 1) -> Inspection:
     """Decode a clip once. StudyError as `probe` raises it."""
     with opened(path) as (container, video):
-        kept = _kept(container)
-        ticks, digests = ({stream.index: start() for stream in kept} for start in (list, sha256))
-        trims = Counter()
+        kept, lost = _tracks(container, video)
+        ticks, digests, trims = defaultdict(list), defaultdict(sha256), Counter()
         shown, pictures = _Shown(path, video, whole=True), _Pictures()
         video.codec_context.options = {"export_side_data": "venc_params"}
         if (container.duration or 0) > THREADS_FROM * 1e6:
@@ -155,7 +154,9 @@ def inspect(path: Path, least: int = 1) -> Inspection:
             colours=(_range(context.color_range), context.color_primaries, context.color_trc,
                      context.colorspace),
             depth=max(part.bits for part in shown.first.format.components),
-            tracks=tuple(tracks), others=_others(container, video, kept) + pictures.changing,
+            tracks=tuple(tracks), others=lost + tuple(
+                f"another {what} from some frame on"  # where FFmpeg's filters begin anew
+                for what, values in pictures.kinds.items() if len(values) > 1),
             chapters=tuple((float(chapter["start"] * chapter["time_base"]) - start,
                             chapter["metadata"].get("title", ""))
                            for chapter in container.chapters()),
@@ -163,7 +164,9 @@ def inspect(path: Path, least: int = 1) -> Inspection:
             stated=found.frames / (found.fps or 25) if "mp4" in container.format.name else end,
             streams=tuple((VIDEO if stream == video else str(stream.index),
                            stream.metadata.get("name", "")) for stream in streams),
-            tags=_tags(container, streams), sides=pictures.sides,
+            tags=_tags(container, streams),
+            sides={name: sha256(repr(sorted(values)).encode()).hexdigest()
+                   for name, values in pictures.sides.items()},
             mark=next((value for name, value in container.metadata.items()
                        if name.lower() == "leanclips"), ""))
 
@@ -219,7 +222,7 @@ class _Pictures:
     def __init__(self):
         self.quantizers, self.changes, self.textures, self.cuts = [], [], [], []
         self.pixels, self.interlaced, self.before = 0, False, np.empty((0, 0))
-        self.kinds, self.found = defaultdict(set), defaultdict(set)
+        self.kinds, self.sides = defaultdict(set), defaultdict(set)
 
     def add(self, frame: av.VideoFrame, aspect: Fraction | None) -> None:
         plane = frame.planes[0]  # some 64 rows of luma: enough to see a cut, and cheap
@@ -245,7 +248,7 @@ class _Pictures:
         for side in frame.side_data:
             content = bytes(side) if side.type in SIDES else b""
             if content and content[:16] not in BANNERS:
-                self.found[SIDES[side.type]].add((len(self.changes), content))
+                self.sides[SIDES[side.type]].add((len(self.changes), content))
         self.pixels += frame.width * frame.height
         found = frame.side_data.get(Type.VIDEO_ENC_PARAMS)
         if found is not None and found.nb_blocks:
@@ -255,19 +258,6 @@ class _Pictures:
                 # (MPEG-4: twice its quantizer); its QP stands for a step of 2^((QP - 4) / 6).
                 self.quantizers.append(mean if found.codec_type == 1
                                        else 4 + 6 * log2(max(mean, 1)))
-
-    @property
-    def changing(self) -> tuple[str, ...]:
-        """What differs between frames. FFmpeg's filters begin anew there, and its encoder keeps the
-        first of them.
-        """
-        return tuple(f"another {what} from some frame on" for what, values in self.kinds.items()
-                     if len(values) > 1)
-
-    @property
-    def sides(self) -> dict[str, str]:
-        return {name: sha256(repr(sorted(found)).encode()).hexdigest()
-                for name, found in self.found.items()}
 
     def looks(self, size: int) -> Looks:
         """`size` is that of the video track in bytes."""
@@ -288,21 +278,6 @@ def _codec(stream: av.stream.Stream) -> str:
     return stream.codec.canonical_name
 
 
-def _kept(container: av.container.InputContainer) -> list[av.stream.Stream]:
-    """The tracks that ffmpeg.encode carries along: in order, but it writes a timecode last."""
-    return sorted((stream for stream in container.streams if (
-        stream.type in ("audio", "subtitle") and stream.codec_context is not None
-        or "mp4" in container.format.name and _codec(stream) in ("timecode", "bin_data")
-        and not _tells_chapters(stream, container))),
-        key=lambda stream: _codec(stream) == "timecode")
-
-
-def _tells_chapters(stream: av.stream.Stream, container: av.container.InputContainer) -> bool:
-    """Whether this is MP4's track of chapters; FFmpeg writes it anew."""
-    return (stream.type == "data" and stream.name == "bin_data"
-            and stream.frames == len(container.chapters()) > 0)
-
-
 def _tags(container: av.container.InputContainer,
           streams: Sequence[av.stream.Stream]) -> dict[str, str]:
     """The tags of the file and of its tracks, by name."""
@@ -319,20 +294,27 @@ def _tags(container: av.container.InputContainer,
     return found
 
 
-def _others(container: av.container.InputContainer, video: av.VideoStream,
-            kept: Sequence[av.stream.Stream]) -> tuple[str, ...]:
-    """What an encode would lose, in words."""
-    found, videos = [], 0
+def _tracks(container: av.container.InputContainer,
+            video: av.VideoStream) -> tuple[list[av.stream.Stream], tuple[str, ...]]:
+    """The tracks that ffmpeg.encode carries along, in its order, and in words what it loses."""
+    kept, lost, videos = [], [], 0
     for stream in container.streams:
+        data = _codec(stream) if stream.type == "data" and "mp4" in container.format.name else ""
         if stream.disposition & av.stream.Disposition.attached_pic:
-            found.append("a cover picture")
+            lost.append("a cover picture")
         elif stream.type == "video":
             videos += 1
-        elif not (stream in kept or _tells_chapters(stream, container)):
-            found.append(f"{'an' if stream.type.startswith('a') else 'a'} {stream.type} track")
+        elif data == "bin_data" and stream.frames == len(container.chapters()) > 0:
+            continue  # MP4's track of chapters, which FFmpeg writes anew
+        elif (stream.type in ("audio", "subtitle") and stream.codec_context is not None
+              or data in ("timecode", "bin_data")):
+            kept.append(stream)
+        else:
+            lost.append(f"{'an' if stream.type.startswith('a') else 'a'} {stream.type} track")
     if video.metadata.get("alpha_mode") == "1":  # WebM's, which decoders here leave out
-        found.append("an alpha channel")
-    return ("two video tracks",) * (videos > 1) + tuple(found)
+        lost.append("an alpha channel")
+    kept.sort(key=lambda stream: _codec(stream) == "timecode")  # FFmpeg writes it last
+    return kept, ("two video tracks",) * (videos > 1) + tuple(lost)
 
 
 def _payload(codec: str, data: bytes) -> bytes:

@@ -46,9 +46,7 @@ class Guess:
     relied_to: float = -inf  # highest CRF at which the first encode's forecast of bytes is trusted
 
     def step(self, crf: float, headroom: float) -> float:
-        """The CRF at the middle of the tolerance, from the first encode's CRF and headroom. Quality
-        over CRF is slightly curved, so the step depends on the distance and on the CRF.
-        """
+        """The CRF at the middle of the tolerance; quality over CRF is curved, so the way counts."""
         terms = step_terms(crf, headroom, self.tolerance)
         step = sum(gain * term for gain, term in zip(self.gains, terms, strict=True))
         low, high = sorted((terms[0] / 2, terms[0] * 2))  # of the straight step
@@ -276,8 +274,7 @@ def guess(looks: Looks, done: Sequence[Solved], codec: Codec, tolerance: float) 
 
 def next_crf_for_bytes(trials: Sequence[tuple[float, int]], wanted: int,
                        first: float) -> float:
-    """The CRF at which a whole set should take `wanted` bytes, from trials (CRF, total bytes);
-    without trials the `first`.
+    """The CRF for a set of `wanted` bytes, from trials (CRF, total bytes); without any: `first`.
 
     log(bytes) is nearly linear in CRF, about halving every 6: a secant through the two trials
     nearest to the goal, kept between the trials on either side of it.

@@ -85,13 +85,9 @@ def _held(study: Study, clips: Sequence[Clip], name: str) -> tuple[list[Clip], V
 
 def report_origin(layout: Layout, study: Study, clips: Sequence[Clip], name: str,
                   reading: bool = False) -> Origin:
-    """What a variant's clips are made from. `reading`: as far as the study's records tell, without
-    the original clips, another tool's files and the machine.
-    """
+    """What a variant's clips are made from; `reading`: less originals, others' files, machine."""
     chosen, variant = _held(study, clips, name)
     settings = variant.model_dump(mode="json") if variant else {}
-    if isinstance(variant, Constant):
-        settings |= asdict(_encoding(study.variants[variant.bytes_of]))
     inputs, machine = {}, {}
     if name in (SOURCE, ORIGINALS):
         cut = name == SOURCE  # the originals stay uncropped
@@ -104,6 +100,7 @@ def report_origin(layout: Layout, study: Study, clips: Sequence[Clip], name: str
     else:
         inputs["the source clips"] = _delivered(layout, SOURCE, chosen)
     if isinstance(variant, Constant):
+        settings |= asdict(_encoding(study.variants[variant.bytes_of]))
         inputs[f"the clips of {variant.bytes_of}"] = _delivered(layout, variant.bytes_of, chosen)
     if not reading:
         if isinstance(variant, External):
@@ -136,9 +133,7 @@ def report_whole(layout: Layout, variant: str) -> bool:
 
 
 def paired(layout: Layout, variant: External, clips: Sequence[Clip]) -> list[Path]:
-    """The video of each clip in another tool's folder: of the clip's id, with any suffix of one.
-    StudyError that lists what is missing, or for two of one clip.
-    """
+    """Each clip's video in another tool's folder, by its id; StudyError unless it has just one."""
     folder = layout.study / variant.folder
     wanted, files = {clip.id for clip in clips}, {}
     for path in sorted(folder.rglob("*")):

@@ -169,17 +169,15 @@ class _Pooled(nn.Module):
 
 
 def _drop_last_layer(model: nn.Module) -> None:
-    """Leave out what turns features into classes: the last linear layer, SqueezeNet's classifier,
-    and the auxiliary classifiers, which in training would come out beside the features.
-    """
-    for name in AUXILIARY:
+    """Leave out what turns features into classes: the last linear layer, auxiliary classifiers."""
+    for name in AUXILIARY:  # in training they would come out beside the features
         if hasattr(model, name):
             model.aux_logits = False
             setattr(model, name, None)
     layers = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
     if layers:
         model.set_submodule(layers[-1], nn.Identity())
-    else:
+    else:  # SqueezeNet
         model.classifier = nn.AdaptiveAvgPool2d(1)
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from leanclips.clips import Clip, Role, variant_clips
-from leanclips.compression.inspect import open_video
+from leanclips.compression.inspect import open_video, probe
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256, key, write_bytes
 from leanclips.layout import Layout
@@ -66,23 +66,25 @@ def read_frames(path: Path, sampling: Sampling, size: int) -> np.ndarray:
 
     Each frame is resized by area averaging (shrinking) or bilinear (enlarging).
     """
+    resized = {}
     try:
+        wanted = frame_indices(probe(path, least=1).frames, sampling)
         with open_video(path) as container:
-            count = sum(packet.size > 0 for packet in container.demux(video=0))
-        wanted, found = _decoded(path, frame_indices(count, sampling), size)
-        if found != count:  # a packet need not be a frame
-            wanted, _ = _decoded(path, frame_indices(found, sampling), size)
-        return wanted
-    except (av.FFmpegError, IndexError, KeyError, ValueError):
+            container.streams.video[0].thread_type = "NONE"
+            for n, frame in enumerate(container.decode(video=0)):
+                if n in wanted:
+                    way = cv2.INTER_AREA if frame.height > size else cv2.INTER_LINEAR
+                    resized[n] = cv2.resize(frame.to_ndarray(format="rgb24"), (size, size),
+                                            interpolation=way)
+        return np.stack([resized[n] for n in wanted])
+    except (av.FFmpegError, StudyError, KeyError):
         raise StudyError("no frame can be decoded", path,
                          "delete it and run the study again") from None
 
 
 @dataclass(frozen=True)
 class Frames:
-    """Clips that are decoded whenever they are asked for: `frames[chosen]` are their sampled
-    frames, (clips, frames, size, size, 3), uint8. StudyError where one cannot be decoded.
-    """
+    """Clips decoded when asked for: `frames[chosen]`, (clips, frames, size, size, 3), uint8."""
 
     paths: tuple[Path, ...]
     sampling: Sampling
@@ -95,23 +97,6 @@ class Frames:
         return torch.from_numpy(np.stack(clips))
 
 
-def _decoded(path: Path, indices: np.ndarray, size: int) -> tuple[np.ndarray, int]:
-    """The frames at `indices` that there are, resized, and how many frames the clip has."""
-    resized, count = {}, 0
-    with open_video(path) as container:
-        container.streams.video[0].thread_type = "NONE"
-        for count, frame in enumerate(container.decode(video=0), 1):
-            if count - 1 in indices:
-                resized[count - 1] = resize(frame.to_ndarray(format="rgb24"), size)
-    return np.stack([resized[n] for n in indices if n in resized]), count
-
-
-def resize(frame: np.ndarray, size: int) -> np.ndarray:
-    """A square frame at another size: by area averaging (shrinking) or bilinear (enlarging)."""
-    way = cv2.INTER_AREA if frame.shape[0] > size else cv2.INTER_LINEAR
-    return cv2.resize(frame, (size, size), interpolation=way)
-
-
 @cache
 def cached_model(settings: Backbone, chosen: Compute) -> nn.Module:
     torch.set_num_threads(1)  # see workers.run_all
@@ -120,10 +105,9 @@ def cached_model(settings: Backbone, chosen: Compute) -> nn.Module:
 
 
 def seen(path: Path, sampling: Sampling, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """A clip as the backbone sees it: its different frames (n, size, size, 3), and for each of the
-    sampled frames which of them it is. Equal frames in a row go through the backbone once.
-    """
+    """A clip's different frames (n, size, size, 3), and which of them each sampled frame is."""
     frames = read_frames(path, sampling, size)
+    # Equal frames in a row go through the backbone once.
     changed = [n == 0 or not np.array_equal(frames[n], frames[n - 1]) for n in range(len(frames))]
     return frames[changed], np.cumsum(changed) - 1
 
@@ -174,9 +158,7 @@ def features_of(path: Path, sampling: Sampling, settings: Backbone,
 
 @dataclass(frozen=True)
 class FeatureDrift:
-    """How far an encode moves a backbone's features: the mean cosine distance over sampled frames.
-    Call it with both files. It goes to worker processes as its settings and loads there.
-    """
+    """How far an encode moves a backbone's features, on average; loads in each worker process."""
 
     backbone: Backbone = Backbone()
     sampling: Sampling = Sampling(frames=12)
@@ -216,9 +198,7 @@ def clip_features(job: FeatureJob) -> str:
 
 
 def features_by_gpu(work: Sequence[FeatureJob], what: str) -> list[str]:
-    """`clip_features` of each, where this process holds the GPU: clips of one backbone go through
-    it in blocks, and threads decode one block ahead.
-    """
+    """`clip_features` of each on this process's GPU, in blocks that threads decode ahead."""
     left = [job for job in work if not job.is_done]
     by_network = [[job for job in left if job.backbone == each]
                   for each in dict.fromkeys(job.backbone for job in left)]
@@ -264,9 +244,7 @@ def make_features(layout: Layout, study: Study, clips: Sequence[Clip], variant: 
 
 def features_origin(layout: Layout, study: Study, clips: Sequence[Clip], variant: str,
                     reading: bool = False) -> Origin:
-    """What the features of a variant are made from. `reading`: as far as the study's records tell,
-    without weights and machine.
-    """
+    """What a variant's features are made from; `reading`: without weights and machine."""
     def delivered(name: str) -> str:
         sha256 = dict(read_csv(layout.report(name), ("clip", "sha256")).itertuples(index=False))
         return key([[sha256.get(clip.id), clip.role] for clip in variant_clips(clips, variant)])
