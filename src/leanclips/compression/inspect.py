@@ -34,7 +34,6 @@ REPLACE = "replace it by a good copy or take it out of the set"
 # A cut, as FFmpeg's filter scdet finds it at 10 %: the levels of luma by which a frame differs from
 # the one before, and by which that difference differs from the one before it.
 CUT = 25.5
-THREADS_FROM = 20.0  # seconds; shorter clips are inspected side by side
 
 
 @dataclass(frozen=True)
@@ -119,8 +118,6 @@ def inspect(path: Path, least: int = 1) -> Inspection:
         ticks, digests, trims = defaultdict(list), defaultdict(sha256), Counter()
         shown, pictures = _Shown(path, video, whole=True), _Pictures()
         video.codec_context.options = {"export_side_data": "venc_params"}
-        if (container.duration or 0) > THREADS_FROM * 1e6:
-            video.thread_type = "AUTO"
         for packet in container.demux([video, *kept]):
             index, codec = packet.stream.index, _codec(packet.stream)
             if index == video.index:
