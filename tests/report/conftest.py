@@ -20,9 +20,10 @@ from leanclips.study import CRNN, SOURCE, Holdout, Study, load_study
 
 CLASSES = ("jump", "walk")
 SHARE = {"source": 1.0, "optimized": 0.25, "constant": 0.26, "originals": 0.7,
-         "vendor": 0.4, "like-vendor": 0.4,
-         "t93": 0.093, "t85": 0.085, "t70": 0.07, "c85": 0.085, "av85": 0.06}
-REASON = {"source": "crop", "constant": "constant", "like-vendor": "constant",
+         "vendor": 0.4, "like-vendor": 0.4, "t95": 0.5, "t93": 0.4, "t85": 0.2, "t70": 0.1,
+         "hevc85": 0.05, "av85": 0.06, "c93": 0.4, "c85": 0.2}
+REASON = {"source": "crop", "constant": "constant", "like-vendor": "constant", "c93": "constant",
+          "c85": "constant",
           "vendor": "external"}
 PARAMETERS = {"linear": 5000, "temporal": 10_000, "crnn": 9_000_000}
 HOLDOUT = {"kind": "holdout", "validation": 0.24}

@@ -67,11 +67,13 @@ def test_a_changed_record_changes_the_prose(pages, make_records):
 
 
 def test_too_few_recordings_for_any_difference_are_told(pages, make_records, monkeypatch):
-    monkeypatch.setattr("leanclips.report.view.FEWEST_TO_DIFFER", 9)
+    for module in ("view", "statistics"):
+        monkeypatch.setattr(f"leanclips.report.{module}.FEWEST_TO_DIFFER", 9)
     results = load(make_records(right=lambda variant, seed, c, t, place:
                                 variant != "optimized" or place > 0))
-    headline = (pages(results) / "tiny" / "headline.txt").read_text()
-    assert "undecided, because 8 recordings are too few to show a difference" in headline
+    out = pages(results) / "tiny"
+    assert ("points: no verdict, because 8 recordings are too few to show a difference"
+            in (out / "headline.txt").read_text())
 
 
 VENDOR = {"variants": {"optimized": {"target": 93}, "vendor": {"folder": "theirs"},

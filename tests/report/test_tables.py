@@ -79,6 +79,13 @@ def test_the_summary_gives_the_source_no_verdict_on_itself(of_protocol):
         ("source", "–"), ("optimized", "too few recordings"), ("constant", "too few recordings")]
 
 
+def test_each_classifier_is_told_what_the_study_can_see(results):
+    """The variants' answers are the same here: nothing varies that a difference could hide in."""
+    rows = tables.pairing(results).rows
+    assert [row[0] for row in rows] == ["Linear classifier", "Temporal classifier", "CRNN"]
+    assert {row[4:] for row in rows} == {("0.0", "8", "–", "0.0")}
+
+
 def test_the_cross_matrix_has_a_cell_for_every_pair(results):
     table = tables.cross(results, "crnn")
     assert table.header[1:] == results.study.all_variants == tuple(row[0] for row in table.rows)

@@ -1,13 +1,19 @@
 """The answer in words follows from the numbers."""
 
+import re
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from leanclips.errors import StudyError
 from leanclips.report import view
+from leanclips.report.formats import MINUS, points, within
 from leanclips.report.results import load
-from leanclips.report.statistics import FEWEST_TO_DIFFER, recordings_needed
+from leanclips.report.statistics import (FEWEST_TO_DIFFER, Estimate, recordings_needed, verdict)
 
 
 def test_the_headline_falls_as_the_numbers_do(make_records):
@@ -33,11 +39,58 @@ def test_the_headline_is_about_the_primary_endpoint(make_records):
 def test_too_few_recordings_for_any_difference_are_told(make_records):
     one = view.View(load(make_records(right=lambda variant, seed, c, t, place:
                                       variant != "optimized" or place > 0)))
-    assert "undecided, because the interval reaches beyond" in one.headline
+    assert "undecided, as the 95% interval reaches beyond" in one.headline
     few = tuple(replace(clip, group=f"{clip.label}/{clip.role}") for clip in one.results.clips)
     assert len({clip.group for clip in few}) < FEWEST_TO_DIFFER + 1
     one = view.View(replace(one.results, clips=few))
-    assert "undecided, because 2 recordings are too few to show a difference" in one.headline
+    assert one.headline.endswith(
+        "points: no verdict, because 2 recordings are too few to show a difference.")
+
+
+ENDS = st.lists(st.floats(-0.2, 0.2), min_size=5, max_size=5).map(sorted)
+
+
+@settings(max_examples=300)
+@given(ENDS, st.sampled_from([1, 2, 10]), st.sampled_from([2, 6, 100, 400]),
+       st.sampled_from([0.02, 0.05]))
+def test_no_sentence_contradicts_its_numbers(ends, seeds, recordings, margin):
+    """What may be said, worked out again from the numbers that are printed beside it."""
+    low95, low90, value, high90, high95 = ends
+    if seeds == 1 or recordings < FEWEST_TO_DIFFER:
+        low95 = low90 = high90 = high95 = float("nan")
+    found = Estimate(value, low90, high90, low95, high95, seeds, recordings)
+    row = SimpleNamespace(difference=value, low90=low90, high90=high90,
+                          verdict=verdict(found, margin))
+    needed = recordings_needed(margin)
+    study = SimpleNamespace(margin=within(margin), recordings=recordings, recordings_needed=needed)
+    numbers, said = view.View.change(study, row).split(": ")
+    known = seeds > 1 and recordings >= 6
+    assert ("interval" in numbers) == known and numbers.startswith(points(value))
+    inside = known and max(-low95, high95) < margin
+    assert said.startswith("equivalent") == (inside and recordings >= needed)
+    assert ("too few to call it equivalent" in said) == (inside and recordings < needed)
+    if said in ("worse", "better"):  # the interval and the sign say so too
+        shown = [float(text.replace(MINUS, "-")) for text in
+                 re.findall(rf"[+{MINUS}]?\d+\.\d", numbers)]
+        assert all(sign <= 0 if said == "worse" else sign >= 0 for sign in shown)
+    assert said in ("worse", "better") or not known or inside or said.startswith("undecided")
+    assert (said.startswith("no verdict")) == (not known)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_headline_and_every_row_say_what_the_records_hold(make_records, seed):
+    chance = np.random.default_rng(seed)
+    one = view.View(load(make_records(
+        margin=0.5, protocol={"kind": "cross-validation", "folds": 2}, classifiers=["linear"],
+        inputs=[], right=lambda variant, *_: chance.random() < {"source": 0.7}.get(
+            variant, 0.1 + 0.25 * seed))))
+    for row in one.tables["differences"].data.itertuples():
+        inside = -0.5 < row.low95 <= row.low90 <= row.high90 <= row.high95 < 0.5
+        assert (row.verdict == "equivalent") == inside
+        assert (row.verdict == "worse") == (not inside and row.high95 < 0)
+        if row.endpoint == "primary":
+            assert one.change(row) in one.headline
+            assert f"by {points(row.difference)} points (90% interval" in one.headline
 
 
 def test_synthetic_and_leaking_studies_say_so_in_the_headline(make_records):

@@ -183,7 +183,7 @@ def differences(results: Results) -> Figure:
                                 f"{CHANGE}, {{verdict}}"))
     caption = ("Test accuracy less that of training on the source, same seeds and clips. Thick "
                "line: 90% interval; thin: 95%; band: the margin of "
-               f"±{within(results.study.margin)} points. A thick line inside the band: "
+               f"±{within(results.study.margin)} points. Both lines inside the band: "
                f"equivalent, if there are enough recordings. {measures.restated(results)}")
     return Figure("differences", caption.strip(),
                   f"Paired differences in points with 90% intervals. {each}.",

@@ -45,6 +45,12 @@ def points(difference: float) -> str:
     return text if text.startswith(MINUS) or text == "0.0" else f"+{text}"
 
 
+def change(difference: float, low90: float, high90: float) -> str:
+    """A difference, and its interval where it has one."""
+    interval = "" if pd.isna(low90) else f" (90% interval {points(low90)} to {points(high90)})"
+    return f"{points(difference)} points{interval}"
+
+
 def within(margin: float) -> str:
     """0.05 as 5 (points, without a sign)."""
     return f"{100 * known(margin):g}"

@@ -58,22 +58,27 @@ def majority(results: Results) -> float:
 def accuracy(results: Results, classifier: str, variant: str, seen: str = IN_ORDER) -> Estimate:
     """Accuracy on test clips of the variant's own kind, last epoch."""
     right = scores(results, classifier, variant, variant, seen=seen)
-    return estimate(right, results.recordings)
+    return estimate(right, results.recordings, least=0)
+
+
+def difference(results: Results, classifier: str, variant: str, tested: str,
+               seen: str = IN_ORDER, epoch: str = LAST) -> Estimate:
+    """Of a training from the source's on the frames in order, paired over seeds and test clips."""
+    ours = scores(results, classifier, variant, variant if tested == OWN else SOURCE, epoch, seen)
+    return estimate(ours - scores(results, classifier, SOURCE, SOURCE, epoch), results.recordings)
 
 
 def compare(results: Results, classifier: str, variant: str, tested: str,
             seen: str = IN_ORDER, epoch: str = LAST) -> dict[str, object]:
-    """A training against the source's on the frames in order, paired over seeds and test clips:
-    a row of `comparisons`. `accuracy` is the mean over seeds, between `min` and `max`.
-    """
+    """A row of `comparisons`. `accuracy` is the mean over seeds, between `min` and `max`."""
     ours = scores(results, classifier, variant, variant if tested == OWN else SOURCE, epoch, seen)
-    theirs = scores(results, classifier, SOURCE, SOURCE, epoch)
-    difference, each = estimate(ours - theirs, results.recordings), ours.mean(axis=1)
+    theirs, each = scores(results, classifier, SOURCE, SOURCE, epoch), ours.mean(axis=1)
+    found = difference(results, classifier, variant, tested, seen, epoch)
     return {"classifier": classifier, "variant": variant, "input": seen, "tested": tested,
             "epoch": epoch, "min": each.min(), "accuracy": each.mean(), "max": each.max(),
-            "source_accuracy": theirs.mean(), "difference": difference.value,
-            **{name: getattr(difference, name) for name in ("low90", "high90", "low95", "high95")},
-            "verdict": verdict(difference, results.study.margin)}
+            "source_accuracy": theirs.mean(), "difference": found.value,
+            **{name: getattr(found, name) for name in ("low90", "high90", "low95", "high95")},
+            "verdict": verdict(found, results.study.margin)}
 
 
 def comparisons(results: Results) -> pd.DataFrame:
@@ -111,9 +116,9 @@ def restated(results: Results) -> str:
 
 
 def pairing(results: Results, classifier: str, variant: str) -> dict[str, float | None]:
-    """What pairing does for the comparison with the source, each on its own kind: the width of its
-    90% interval, the width that two unrelated sets of seeds and clips would give, and the
-    correlation of the seeds' accuracies (None where they do not vary).
+    """What the test clips can tell of the difference from the source, each on its own kind: the
+    width of its 90% interval, the width that two unrelated sets of seeds and clips would give, the
+    correlation of the seeds' accuracies (None where they do not vary), and numbers of Estimate.
     """
     ours, theirs = (scores(results, classifier, name, name) for name in (variant, SOURCE))
     found = [estimate(each, results.recordings) for each in (ours - theirs, ours, theirs)]
@@ -121,7 +126,9 @@ def pairing(results: Results, classifier: str, variant: str) -> dict[str, float 
     seeds = ours.mean(axis=1), theirs.mean(axis=1)
     varies = all(np.ptp(each) > 0 for each in seeds)
     return {"paired": paired, "unpaired": float(np.hypot(*alone)),
-            "correlation": float(np.corrcoef(*seeds)[0, 1]) if varies else None}
+            "correlation": float(np.corrcoef(*seeds)[0, 1]) if varies else None,
+            **{name: getattr(found[0], name)
+               for name in ("error", "effective", "design", "detectable")}}
 
 
 def sizes(results: Encoded) -> pd.DataFrame:

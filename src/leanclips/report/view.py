@@ -8,18 +8,18 @@ from leanclips.layout import short_name
 from leanclips.records import BEST, IN_ORDER, LAST
 from leanclips.report import display, figures, measures, tables
 from leanclips.report.display import Figure, Table
-from leanclips.report.formats import in_words, percent, points, within
+from leanclips.report.formats import change, in_words, percent, within
 from leanclips.report.results import Results
 from leanclips.report.statistics import FEWEST_TO_DIFFER, Verdict, least_margin, recordings_needed
 from leanclips.study import CRNN, OWN, SOURCE, Constant, weights_path
 
 IN_WORDS = {Verdict.EQUIVALENT: "equivalent within ±{margin} points",
             Verdict.WORSE: "worse", Verdict.BETTER: "better",
-            Verdict.UNDECIDED: "undecided, because the interval reaches beyond ±{margin} points",
+            Verdict.UNDECIDED: "undecided, as the 95% interval reaches beyond ±{margin} points",
             Verdict.FEW: "within ±{margin} points, but {recordings} recordings are too few to "
                          "call it equivalent ({needed} could be enough)",
             Verdict.ONE_SEED: "no verdict from one seed"}
-TOO_FEW = "undecided, because {recordings} recordings are too few to show a difference"
+TOO_FEW = "no verdict, because {recordings} recordings are too few to show a difference"
 EARLIER = ("These records were made by an earlier version of leanclips, whose encodes differ from "
            "those of this version.")
 
@@ -67,13 +67,10 @@ class View:
 
     def change(self, found: tuple) -> str:
         """The difference in a row of comparisons, its interval and the verdict."""
-        words = IN_WORDS[found.verdict]
-        if found.verdict == Verdict.UNDECIDED and self.recordings < FEWEST_TO_DIFFER:
-            words = TOO_FEW
-        verdict = words.format(margin=self.margin, recordings=self.recordings,
-                               needed=self.recordings_needed)
-        return (f"{points(found.difference)} points (90% interval {points(found.low90)} to "
-                f"{points(found.high90)}): {verdict}")
+        few = found.verdict == Verdict.FEW and self.recordings < FEWEST_TO_DIFFER
+        verdict = (TOO_FEW if few else IN_WORDS[found.verdict]).format(
+            margin=self.margin, recordings=self.recordings, needed=self.recordings_needed)
+        return f"{change(found.difference, found.low90, found.high90)}: {verdict}"
 
     @property
     def headline(self) -> str:
