@@ -355,7 +355,7 @@ def results(study: Shown = None) -> None:
 
 @app.command()
 def book(study: Shown = None) -> None:
-    """Build the HTML book, unless it is up to date, and print its path and its answer.
+    """Build the HTML book, unless it is up to date, and print its path, answer and recommendation.
 
     Example: leanclips book data/demo
     """
@@ -366,6 +366,21 @@ def book(study: Shown = None) -> None:
     for headline in headlines:
         print(f"\n{headline}")
     print(f"\nThe book: {page}")
+
+
+@app.command()
+def recommend(study: StudyFolder,
+              margin: Annotated[float | None, typer.Option(
+                  min=0.01, max=99, help="In points. Default: the study's own.")] = None) -> None:
+    """Say which setting to use, what it costs, and what to run next, from a study's records.
+
+    Example: leanclips recommend data/demo --margin 2
+    """
+    from leanclips.report import recommend, results
+
+    kinds = [Layout(study), Layout(study, "published")]
+    layout = next((one for one in kinds if one.work.is_dir()), kinds[0])
+    print(*recommend.sentences(results.load(layout), margin and margin / 100), sep="\n")
 
 
 @app.command()

@@ -67,13 +67,22 @@ def test_a_changed_record_changes_the_prose(pages, make_records):
 
 
 def test_too_few_recordings_for_any_difference_are_told(pages, make_records, monkeypatch):
-    for module in ("view", "statistics"):
+    for module in ("view", "statistics", "recommend"):
         monkeypatch.setattr(f"leanclips.report.{module}.FEWEST_TO_DIFFER", 9)
     results = load(make_records(right=lambda variant, seed, c, t, place:
                                 variant != "optimized" or place > 0))
     out = pages(results) / "tiny"
     assert ("points: no verdict, because 8 recordings are too few to show a difference"
             in (out / "headline.txt").read_text())
+    assert "Run next: clips of 9 recordings at least" in (out / "recommendation.txt").read_text()
+
+
+def test_only_the_readers_own_study_has_a_recommendation(pages, make_records):
+    for kind in ("work", "published"):
+        out = pages(load(make_records(kind=kind)), name=kind)
+        found = list(out.glob("*/recommendation.txt"))
+        assert len(found) == (kind == "work")
+        assert all(path.read_text().startswith("Recommended: ") for path in found)
 
 
 VENDOR = {"variants": {"optimized": {"target": 93}, "vendor": {"folder": "theirs"},
@@ -98,7 +107,7 @@ def test_the_published_study_and_ones_own_run_have_the_same_pages(pages, make_re
     out = pages(load(make_records(kind="published")), load(make_records("demo", synthetic=True)))
     folders = [out / "tiny-published", out / "demo"]
     names = [set(all_files(folder)) for folder in folders]
-    assert names[0] == names[1]
+    assert names[0] == names[1] - {"recommendation.txt"}
     contents = yaml.safe_load((out / "_toc.yml").read_text())
     captions = [part["caption"] for part in contents["parts"]]
     assert captions[1:3] == ["The study: A tiny study", "Your run: A demo study"]

@@ -174,7 +174,8 @@ def test_two_processes_at_once_both_end_with_a_whole_book_that_is_built_once(
     assert "waiting for it" in capfd.readouterr().err
     again, headlines = book.make_book(None, small, published)
     assert again == page and page.stat().st_mtime_ns == written
-    assert len(headlines) == 1 and "A tiny study" in headlines[0]
+    assert len(headlines) == 2 and "A tiny study" in headlines[0]
+    assert headlines[1].startswith("Recommended: ")
     change(small.parent / "src" / "leanclips" / "study.py")
     book.make_book(None, small, published)
     assert page.stat().st_mtime_ns > written

@@ -20,7 +20,7 @@ from leanclips.errors import StudyError
 from leanclips.files import file_sha256, key, only_one, replaced_folder, write_text
 from leanclips.layout import ROOT, Layout, short_name
 from leanclips.records import RunResult
-from leanclips.report import figures, formats, results, run_page, tables, view
+from leanclips.report import figures, formats, recommend, results, run_page, tables, view
 from leanclips.report.display import Figure, Table, markdown
 from leanclips.report.measures import literature
 from leanclips.report.results import Results, records_of
@@ -41,7 +41,8 @@ ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 def make_book(study: Path | None, book: Path = BOOK,
               published: Layout = PUBLISHED) -> tuple[Path, list[str]]:
-    """Write the pages and build the book unless it is up to date; its first page, the headlines.
+    """Write the pages and build the book unless it is up to date; its first page, and the
+    headlines with the recommendation of the reader's own study.
 
     `study` is the reader's own, by default the one shown last. Of two processes the second one
     waits. Raises StudyError if a study is not finished, or the build fails.
@@ -53,8 +54,9 @@ def make_book(study: Path | None, book: Path = BOOK,
             _write_pages(study, book, published)
             build(book)
             write_text(stamp, made_from)
-        headlines = sorted((book / "_generated").glob("*/headline.txt"))
-        return page, [path.read_text(encoding="utf-8").strip() for path in headlines]
+        said = [path for name in ("headline", "recommendation")
+                for path in sorted((book / "_generated").glob(f"*/{name}.txt"))]
+        return page, [path.read_text(encoding="utf-8").strip() for path in said]
 
 
 def write_pages(study: Path | None, book: Path = BOOK, published: Layout = PUBLISHED) -> Path:
@@ -98,8 +100,8 @@ def fingerprint(layouts: Sequence[Layout], book: Path = BOOK) -> str:
 def render(book: Path, studies: Sequence[Results], out: Path) -> None:
     """Fill the templates of `book` into `out`, all of what `build` needs.
 
-    The first study is the one that the landing page speaks of. `out/<slug>/headline.txt` holds
-    each study's answer. `out` is replaced, whole or not at all.
+    The first study is the one that the landing page speaks of. `out/<slug>` has each study's
+    headline.txt, and recommendation.txt of the reader's own. `out` is replaced, whole or not at all.
     """
     if not studies:
         raise StudyError("there is no finished study to show", book,
@@ -132,6 +134,8 @@ def _write_study(pages: "Pages", one: view.View, templates: Path, folder: Path) 
                              pages.render("study/runs/_run.md", one, run=run), provenance(run))
         write_text(folder / "runs" / f"{RUN_PAGE.format(variant=variant, seed=seed)}.ipynb", text)
     write_text(folder / "headline.txt", one.headline + "\n")
+    if not one.published:
+        write_text(folder / "recommendation.txt", "\n".join(recommend.sentences(one.results)))
 
 
 class Pages:
