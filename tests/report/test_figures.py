@@ -3,11 +3,8 @@
 import re
 from xml.etree import ElementTree
 
-import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from leanclips.records import read_csv, write_csv
 from leanclips.report import figures, measures, view
@@ -16,7 +13,7 @@ from leanclips.report.results import load
 
 def test_a_figure_is_written_for_both_themes_with_its_numbers(of_protocol, tmp_path):
     found = view.View(of_protocol).figures
-    assert {"answer", "differences", "cross", "confusion", "savings", "quality", "learning",
+    assert {"frontier", "differences", "cross", "confusion", "savings", "quality", "learning",
             "time"} == set(found)
     for name, figure in found.items():
         figure.write(tmp_path / name)
@@ -40,10 +37,9 @@ SIZES = {"t93": {"target": 93}, "t85": {"target": 85}, "t70": {"target": 70},
          "c85": {"bytes_of": "t85"}, "av85": {"target": 85, "codec": "av1"}}
 
 
-def test_a_study_of_three_sizes_leads_with_the_frontier(make_records, tmp_path):
+def test_the_frontier_has_a_line_for_each_way_to_encode(make_records, tmp_path):
     results = load(make_records(variants=SIZES))
     found, share = view.View(results), measures.share_of_source(results)["t93"]
-    assert found.lead == "frontier" and "answer" not in found.figures
     figure = found.figures["frontier"]
     figure.write(tmp_path)
     table = found.tables["differences"].data.query("tested == 'own'")
@@ -57,7 +53,7 @@ def test_a_file_of_another_tool_is_a_way_of_its_own(make_records):
     assert figures.way_of(study, "vendor") == "vendor"
 
 
-@pytest.mark.parametrize("make", [figures.answer, figures.savings])
+@pytest.mark.parametrize("make", [figures.frontier, figures.savings])
 def test_two_drawings_of_the_same_records_have_equal_bytes(results, tmp_path, make):
     for name in ("one", "two"):
         make(results).write(tmp_path / name)
@@ -100,17 +96,3 @@ def test_alt_text_of_the_confusions_names_the_worst_or_says_there_is_none(make_r
     walks = load(make_records("walks", right=lambda variant, seed, classifier, tested, place:
                               place < 4))
     assert "walk taken for jump, 100% of its clips" in figures.confusion(walks).alt
-
-
-@given(st.dictionaries(st.text(max_size=3), st.floats(0, 1), min_size=1, max_size=8),
-       st.floats(0.01, 0.3))
-def test_setting_apart_keeps_order_and_distance_and_moves_nothing_to_the_left(places, gap):
-    moved = figures.set_apart(places, gap)
-    assert (np.diff(list(moved.values())) >= gap - 1e-9).all()
-    assert all(moved[name] >= place for name, place in places.items())
-    assert [places[name] for name in moved] == sorted(places.values())
-
-
-def test_places_already_apart_stay_where_they_are():
-    places = {"a": 0.9, "b": 0.1, "c": 0.5}
-    assert figures.set_apart(places, 0.1) == places

@@ -79,7 +79,7 @@ def test_every_record_is_there_as_it_was(study, published):
 
 def test_the_readmes_figure_is_there_in_both_themes(study):
     publish(study)
-    assert {"answer-light.svg", "answer-dark.svg", "answer.csv"} <= set(files(study.published))
+    assert {"frontier-light.svg", "frontier-dark.svg", "frontier.csv"} <= set(files(study.published))
 
 
 def test_later_edits_of_a_study_do_not_change_what_was_published(study, published):

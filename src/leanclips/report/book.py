@@ -229,7 +229,7 @@ def publish(layout: Layout) -> int:
             name = path.relative_to(layout.work) if layout.work in path.parents else path.name
             (aside / name).parent.mkdir(parents=True, exist_ok=True)
             (aside / name).write_bytes(_of_any_machine(path, layout.study.resolve()))
-        figures.lead(found).write(aside)  # for the README
+        figures.frontier(found).write(aside)  # for the README
     return len(copied)
 
 

@@ -29,59 +29,6 @@ def _looks(results: Encoded) -> dict[str, dict[str, object]]:
         colours(names).items(), markers(names).values(), strict=True)}
 
 
-def answer(results: Results) -> Figure:
-    rows, shares = [], measures.share_of_source(results)
-    for (classifier, variant), part in measures.own_kind(results).groupby(
-            ["classifier", "variant"], sort=False):
-        found, place = measures.accuracy(results, classifier, variant), (
-            classifier, variant, shares[variant])
-        rows += [(*place, "mean", found.value, found.low95, found.high95),
-                 *((*place, row.seed, row.accuracy, None, None) for row in part.itertuples())]
-    data = pd.DataFrame(rows, columns=["classifier", "variant", "share_of_source", "seed",
-                                       "accuracy", "low95", "high95"])
-    means = [f"{in_words(c)}: " + listing(told(
-        part, "{variant} {accuracy:percent} at {share_of_source:.0%} of the bytes"))
-        for c, part in data[data.seed == "mean"].groupby("classifier", sort=False)]
-    return Figure(
-        "answer", "Size of the clips against accuracy on test clips of the same kind. Small "
-        f"marks: each of {results.seed_count}; large: their mean with its 95% interval; dashed: "
-        f"the majority class ({percent(measures.majority(results), 0)}). Variants of equal size "
-        "are set side by side.", f"Accuracy on test clips. {'; '.join(means)}.", data,
-        lambda theme: _draw_answer(results, data, theme))
-
-
-def _draw_answer(results: Results, data: pd.DataFrame, theme: Theme) -> Canvas:
-    canvas, axes = panels(1, len(results.study.classifiers), 3.9, sharey=True, sharex=True)
-    logs = np.log10(measures.share_of_source(results)[list(results.study.all_variants)])
-    reach = max(float(np.ptp(logs)), 0.3)
-    places = set_apart(logs.to_dict(), 0.13 * reach)
-    low, high = logs.min(), max(places.values())
-    shares = [share for share in SHARES if low - 0.15 < np.log10(share) < high + 0.1]
-    for ax, classifier in zip(axes, results.study.classifiers, strict=True):
-        for variant, look in _looks(results).items():
-            part = data[(data.classifier == classifier) & (data.variant == variant)]
-            mean, seeds = part.iloc[0], part.accuracy[1:]
-            ax.plot(places[variant] + np.linspace(-0.045, 0.045, len(seeds)) * reach, seeds,
-                    linestyle="", markersize=4, alpha=0.55, markeredgewidth=0, **look)
-            ax.errorbar(places[variant], mean.accuracy, label=variant, markersize=9, elinewidth=2,
-                        yerr=[[mean.accuracy - mean.low95], [mean.high95 - mean.accuracy]],
-                        markeredgecolor=theme.page, **look)
-        ax.axhline(measures.majority(results), color=theme.ink, linewidth=1, linestyle="--")
-        ax.set(title=heading(classifier), xlabel="Bytes, of the source's",
-               xlim=(low - 0.2 * reach, high + 0.2 * reach))
-        ax.set_xticks(np.log10(shares), [f"{share:.0%}" for share in shares])
-    axes[0].set_ylabel("Test accuracy")
-    percent_axis(axes[0].yaxis)
-    legend_above(canvas, axes[0], 4)
-    return canvas
-
-
-def lead(results: Results) -> Figure:
-    """What a study shows first: the frontier where it has three sizes or more, else the answer."""
-    optimized = [one for one in results.study.variants.values() if isinstance(one, Optimized)]
-    return frontier(results) if len(optimized) > 2 else answer(results)
-
-
 def frontier(results: Results) -> Figure:
     """What each size costs: the paired difference to the source over the bytes, a line for each
     way to encode.
@@ -98,7 +45,7 @@ def frontier(results: Results) -> Figure:
                      .groupby(["classifier", "way"], sort=False))
     return Figure(
         "frontier", "Test accuracy less that of training on the source, over the bytes that are "
-        "kept; each network trained and tested on clips of its own kind. Line: 90% interval; band: "
+        "kept; each network trained and tested on clips of its own kind. Line: 95% interval; band: "
         f"the margin of ±{within(results.study.margin)} points. {measures.restated(results)}"
         .strip(), f"Paired differences in points with 90% intervals, by size. {each}.",
         data, lambda theme: _draw_frontier(results, data, theme))
@@ -118,7 +65,8 @@ def way_of(study: Study, variant: str) -> str | None:
 def _draw_frontier(results: Results, data: pd.DataFrame, theme: Theme) -> Canvas:
     classifiers = list(data["classifier"].unique())
     canvas, axes = panels(len(classifiers), 1, 0.8 + 2.3 * len(classifiers), sharex=True)
-    ways, margin = list(data["way"].unique()), results.study.margin
+    named = (way_of(results.study, name) for name in results.study.variants)
+    ways, margin = list(dict.fromkeys(filter(None, named))), results.study.margin
     inks, shapes = colours(ways), markers(ways)
     for ax, classifier in zip(axes, classifiers, strict=True):
         ax.axhspan(-margin, margin, color=theme.faint, alpha=0.45, linewidth=0)
@@ -127,27 +75,20 @@ def _draw_frontier(results: Results, data: pd.DataFrame, theme: Theme) -> Canvas
             part = data[(data["classifier"] == classifier) & (data["way"] == way)]
             nudge = 1 + 0.012 * (place - (len(ways) - 1) / 2)  # so that intervals do not cover
             ax.errorbar(part["share_of_source"] * nudge, part["difference"],
-                        yerr=[part["difference"] - part["low90"],
-                              part["high90"] - part["difference"]],
+                        yerr=[part["difference"] - part["low95"],
+                              part["high95"] - part["difference"]],
                         label=way, color=inks[way], marker=shapes[way], markersize=6,
                         markeredgecolor=theme.page, linewidth=1.2, elinewidth=2)
         ax.set(title=heading(classifier), xscale="log", ylabel="Points")
         points_axis(ax.yaxis)
         ax.minorticks_off()
-    shares = [share for share in SHARES if data["share_of_source"].min() * 0.85 < share
-              < data["share_of_source"].max() * 1.18]
+    low, high = 0.85 * data["share_of_source"].min(), 1.1 * max(data["share_of_source"].max(), 1)
+    shares = [share for share in SHARES if low < share < high]
     axes[-1].set_xticks(shares, [f"{share:.0%}" for share in shares])
+    axes[-1].set_xlim(low, high)
     axes[-1].set_xlabel("Bytes, of the source's")
     legend_above(canvas, axes[0], 4)
     return canvas
-
-
-def set_apart(places: dict[str, float], gap: float) -> dict[str, float]:
-    """The places in their order, moved to the right as far as keeps neighbours `gap` apart."""
-    moved, last = {}, -np.inf
-    for name, place in sorted(places.items(), key=lambda item: item[1]):
-        last = moved[name] = max(place, last + gap)
-    return moved
 
 
 def inputs(results: Results) -> Figure:

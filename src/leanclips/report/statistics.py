@@ -156,9 +156,9 @@ def recordings_needed(margin: float) -> int:
 def verdict(difference: Estimate, margin: float) -> Verdict:
     """What may be said of a paired difference, given the margin that was fixed beforehand.
 
-    `equivalent`: the 95% interval lies inside ±margin (as ICH E9 asks). Two one-sided tests at 5%,
-    the 90% interval (Schuirmann 1987, doi 10.1007/BF01068419), would say so of a loss of the margin
-    in 6-9% of cases, instead of 5%, where it falls on few recordings. Resampling does not show a
+    `equivalent`: the 95% interval lies inside ±margin. Two one-sided tests at 5%, the 90% interval
+    (Schuirmann 1987, doi 10.1007/BF01068419), would say so of a loss of the margin in 6-9% of
+    cases, instead of 5%, where it falls on few recordings. Resampling does not show a
     loss on recordings that were not drawn, so below `recordings_needed(margin)` it is `too few
     recordings`. Else `worse` or `better`: the 95% interval leaves out zero. Else `undecided`.
     """

@@ -28,7 +28,7 @@ class View:
     """One study as the templates see it.
 
     `slug` is its folder in the book, `folder` the one that commands name; `warnings` must stand
-    wherever its numbers show; `lead` names its first figure. `picking` is that of measures (None without validation clips); `time`
+    wherever its numbers show. `picking` is that of measures (None without validation clips); `time`
     holds the comparisons of other inputs with the frames in order.
     """
 
@@ -38,7 +38,6 @@ class View:
         self.published = layout.is_published
         self.tables = {one.name: one for one in _tables(results)}
         self.figures = {one.name: one for one in _figures(results)}
-        self.lead = next(iter(self.figures))
         slug = re.sub(r"[^A-Za-z0-9-]+", "-", layout.study.resolve().name).strip("-") or "study"
         self.slug = f"{slug}-published" if self.published else slug
         self.part = f"{'The study' if self.published else 'Your run'}: {study.title}"
@@ -103,7 +102,7 @@ def _tables(results: Results) -> Iterator[Table]:
 
 def _figures(results: Results) -> Iterator[Figure]:
     yield from (make(results) for make in (
-        figures.lead, figures.differences, figures.cross_matrix, figures.confusion,
+        figures.frontier, figures.differences, figures.cross_matrix, figures.confusion,
         figures.savings, figures.quality))
     if CRNN in results.study.classifiers:
         yield figures.learning_curves(results)
