@@ -77,10 +77,14 @@ def new(folder: Annotated[Path, typer.Argument(help="The folder of the new study
         clips: Annotated[Path, typer.Option(help="A folder with one folder of clips per class.")],
         group_pattern: Annotated[str | None, typer.Option(
             help="Regular expression with (?P<group>…) that finds the recording in a file's "
-                 "name. Default: the name without a trailing number.")] = None,
+                 "name. Default: the name without a trailing number; in a class where that "
+                 "tells too few, each clip.")] = None,
+        group_by_content: Annotated[bool, typer.Option(
+            "--group-by-content", help="Look, too: recordings that show the same scene become "
+                                       "one.")] = False,
         heldout: Annotated[float | None, typer.Option(
-            help="Share of clips held out. Default: 0.24, or none if the folder has a study.yml "
-                 "with cross-validation.")] = None,
+            help="Hold out this share of the clips. Default: none, for cross-validation; 0.24 if "
+                 "the folder has a study.yml that says holdout.")] = None,
         pretrain: Annotated[list[str] | None, typer.Option(
             help="A class to pretrain on (repeat for more).")] = None) -> None:
     """Make a study of your own clips.
@@ -90,7 +94,7 @@ def new(folder: Annotated[Path, typer.Argument(help="The folder of the new study
     from leanclips.datasets.own import new_study
 
     for line in new_study(folder, clips, group_pattern=group_pattern, heldout=heldout,
-                          pretrain=tuple(pretrain or ())):
+                          pretrain=tuple(pretrain or ()), group_by_content=group_by_content):
         print(line)
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from leanclips.datasets.scenes import SAME
 from leanclips.errors import StudyError
 from leanclips.report import tables
 
@@ -136,3 +137,14 @@ def test_the_intervals_as_measured_hold_what_they_say(measured):
     plain = found["coverage_percentile"]
     assert plain[(found["luck"] == "unsteady") & (found["study"] == "jhmdb21")].max() < 0.8
     assert plain[(found["loss"] == "on whole recordings")].max() < 0.88
+
+
+def test_scenes_as_measured_are_told_with_few_false_alarms(measured):
+    """As your-clips.md says of the limit that leanclips takes."""
+    found = measured["same_scene"].data
+    taken = found[found["limit"] == SAME].set_index("set")
+    assert set(taken.index) == {"jhmdb21", "ucf8"}
+    assert (taken["precision"] >= 0.98).all() and (taken["recall"] >= 0.25).all()
+    assert (taken["largest"] <= 11).all() and (taken["joined"] / taken["recordings"] >= 0.9).all()
+    ucf = taken.loc["ucf8"]
+    assert ucf["by_eye"] > 4 * ucf["wrong"] and taken.loc["jhmdb21", "wrong"] == 0

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from runpy import run_path
 
+import numpy as np
 import yaml
 from pydantic import ValidationError
 
@@ -17,20 +18,23 @@ from leanclips.clips import (Clip, Role, Roi, check_roles, classes, clips_root, 
                              verify_file, with_roles, write_table)
 from leanclips.compression.crop import square
 from leanclips.compression.inspect import Probe, probe
+from leanclips.datasets.scenes import joined, outlines, same_scene
 from leanclips.datasets.synthetic import check_table
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256, write_text
 from leanclips.layout import Layout
-from leanclips.report.formats import duration
+from leanclips.report.formats import duration, listing, several
 from leanclips.report.statistics import least_margin, recordings_needed
 from leanclips.rounds import (LEAKS, divided, group_split, pretraining_leaks, pretraining_split,
                               rounds)
-from leanclips.study import Holdout, Study, load_study
+from leanclips.study import CrossValidation, Holdout, Study, load_study
 from leanclips.workers import cores, progress
 
 FEW_CLIPS = 20
 HELDOUT = 0.24
 CHOICES_TRIED = 20
+FEWEST_TO_HOLD_OUT = 3  # recordings of a class
+LISTED = 5
 SETTINGS = """\
 title: {title}
 # The folder with one folder of clips per class.
@@ -39,17 +43,24 @@ clips: {clips}
 # never share a recording.
 group_pattern: {pattern}
 # Encodings to compare with the source. target: the VMAF NEG (0-100) to hold;
-# constant: one CRF for all clips, with the same total bytes.
+# bytes_of: the control, one CRF for all clips with the same total bytes.
 variants:
-  optimized: {{target: 93}}
-  constant: {{bytes_of: optimized}}
-# holdout: test on the clips of role heldout. With {{kind: cross-validation, folds: 5}} instead,
-# every clip is tested once for each seed, and training takes five times as long.
-protocol: {{kind: holdout}}
+  t93: {{target: 93}}
+  t85: {{target: 85}}
+  t70: {{target: 70}}
+  c93: {{bytes_of: t93}}
+  c85: {{bytes_of: t85}}
+  c70: {{bytes_of: t70}}
+# cross-validation tests every clip once per seed, holdout the clips of role heldout.
+protocol: {protocol}
+# crnn, the case study's network, takes much longer to train than linear and temporal.
+classifiers: [linear, temporal{crnn}]
+# Frames that the network sees of each clip, spread over it.
+sampling: {{frames: 8}}
 # Each variant is trained once per seed.
-finetuning: {{seeds: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]}}
-# The largest loss of accuracy that counts as no loss.
-margin: 0.05
+finetuning: {{seeds: [1, 2, 3, 4, 5]}}
+# The largest loss of accuracy that counts as no loss. Decide before you see the results.
+margin: 0.02
 # All other settings and their defaults: src/leanclips/study.py
 """
 
@@ -70,12 +81,14 @@ class Report:
 
 
 def new_study(folder: Path, clips: Path, *, group_pattern: str | None = None,
-              heldout: float | None = None, pretrain: Sequence[str] = ()) -> list[str]:
+              heldout: float | None = None, pretrain: Sequence[str] = (),
+              group_by_content: bool = False) -> list[str]:
     """Write study.yml and clips.csv for the class folders in `clips`; returns what was written.
 
-    An existing study.yml is kept. `heldout` is the fraction of target clips to hold out; by default
-    0.24, or none where study.yml says cross-validation. Where `folder` has a table.py,
-    as data/paper does, its function `table` makes the table of the clips and their roles.
+    An existing study.yml is kept. `heldout` is the fraction of target clips to hold out: without it
+    the study is cross-validated, unless study.yml says holdout (0.24). `group_by_content` makes
+    recordings that show the same scene one. Where `folder` has a table.py, as data/paper does, its
+    function `table` makes the table of the clips and their roles.
     """
     layout, clips = Layout(folder), clips.resolve()
     if layout.table.exists():
@@ -89,17 +102,29 @@ def new_study(folder: Path, clips: Path, *, group_pattern: str | None = None,
                          "set group_pattern there, without --group-pattern")
     try:
         study = load_study(folder) if kept else Study(
-            title=folder.resolve().name, group_pattern=group_pattern, protocol=Holdout())
+            title=folder.resolve().name, group_pattern=group_pattern,
+            protocol=CrossValidation() if heldout is None else Holdout())
     except ValidationError as error:
         problem = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise StudyError(f"the group pattern {problem}", group_pattern,
                          "give one like '(?P<group>.+)_[0-9]+'") from None
-    if (script := folder / "table.py").is_file():
-        table = run_path(str(script))["table"](clips, study)
+    holds_out = isinstance(study.protocol, Holdout)
+    if scripted := (folder / "table.py").is_file():
+        table = run_path(str(folder / "table.py"))["table"](clips, study)
     else:
-        if heldout is None and isinstance(study.protocol, Holdout):
-            heldout = HELDOUT
-        table = hold_out(scan_folders(clips, study.group_pattern), clips, heldout, set(pretrain))
+        table = scan_folders(clips, study.group_pattern)
+        if study.group_pattern is None:
+            table = told_apart(table, FEWEST_TO_HOLD_OUT if holds_out else study.protocol.folds)
+    if group_by_content:
+        groups = joined(outlines([clips / clip.file for clip in table]),
+                        [clip.group for clip in table])
+        table = [replace(clip, group=group) for clip, group in zip(table, groups, strict=True)]
+    if not scripted:
+        table = hold_out(table, clips, heldout or (HELDOUT if holds_out else None), set(pretrain))
+    if not kept and heldout is None:  # no more folds than the smallest class has recordings
+        told = _recordings(of_role(table, Role.TARGET)).values()
+        folds = max(2, min([study.protocol.folds, *told]))
+        study = study.model_copy(update={"protocol": CrossValidation(folds=folds)})
     table = with_rois(table, clips / "rois.csv")
     check_roles(table, study.protocol, clips)
     table = _measured(table, clips)
@@ -110,10 +135,39 @@ def new_study(folder: Path, clips: Path, *, group_pattern: str | None = None,
         title, root, pattern = (
             yaml.safe_dump(value, width=10**6, allow_unicode=True).removesuffix("...\n").strip()
             for value in (study.title, str(clips), study.group_pattern))
-        write_text(layout.settings, SETTINGS.format(title=title, clips=root, pattern=pattern))
+        protocol = ("{kind: holdout}" if heldout else
+                    f"{{kind: cross-validation, folds: {study.protocol.folds}}}")
+        write_text(layout.settings, SETTINGS.format(
+            title=title, clips=root, pattern=pattern, protocol=protocol,
+            crnn=", crnn" * bool(pretrain)))
     write_table(layout.table, table)
     return [f"{layout.settings}: {'kept as it is' if kept else 'written'}.",
-            f"{layout.table}: {len(table)} clips written.", *_counts(table)]
+            f"{layout.table}: {len(table)} clips written.", *_counts(table),
+            *(f"Note: {note}" for note in _alone(table, study))]
+
+
+def _recordings(clips: Sequence[Clip]) -> Counter[str]:
+    """How many recordings each class has."""
+    return Counter(label for label, _ in {(clip.label, clip.group) for clip in clips})
+
+
+def told_apart(scanned: Sequence[Clip], least: int) -> list[Clip]:
+    """The clips, each a recording of its own in a class whose names tell fewer than `least`."""
+    told = _recordings(scanned)
+    return [clip if told[clip.label] >= least else
+            replace(clip, group=str(PurePosixPath(clip.file).with_suffix(""))) for clip in scanned]
+
+
+def _alone(table: Sequence[Clip], study: Study) -> list[str]:
+    """A note where names told no recordings, and there is no pattern by which each clip is one."""
+    clips = Counter(clip.label for clip in table)
+    alone = [label for label, told in sorted(_recordings(table).items()) if clips[label] == told]
+    if not alone or study.group_pattern or study.synthetic:
+        return []
+    return [f"Each clip of {listing(alone)} counts as a recording of its own. If some were cut "
+            "from one recording, training and test share it, and accuracy comes out TOO HIGH. Tell "
+            "recordings apart by --group-pattern or --group-by-content of 'leanclips new', or in "
+            "the column group of clips.csv."]
 
 
 def hold_out(scanned: list[Clip], root: Path, fraction: float | None,
@@ -134,7 +188,7 @@ def hold_out(scanned: list[Clip], root: Path, fraction: float | None,
     for clip in target:
         sizes[clip.label][clip.group] += 1
     for label, groups in sorted(sizes.items()):
-        if len(groups) < 3:
+        if len(groups) < FEWEST_TO_HOLD_OUT:
             raise StudyError(f"the class '{label}' has only {len(groups)} recording(s) and needs "
                              "3: to train on, to validate on and to hold out", root,
                              "add clips, or tell recordings apart by --group-pattern")
@@ -235,7 +289,8 @@ def check_study(folder: Path, clips: Path | None = None) -> Report:
         size = sum((root / clip.file).stat().st_size for clip in probes)
         looked = (f"{len(probes)} of {len(there)} clips can be read: "
                   f"{duration(sum(one.seconds for one in probes.values()))}, {size / 1e6:.1f} MB.")
-    notes = _notes(table, study, probes) + [LEAKS] * leaks
+    notes = [*_alone(table, study), *([] if rendered else _scenes(list(probes), root)),
+             *_notes(table, study, probes), *[LEAKS] * leaks]
     return Report((*_counts(table), looked), tuple(notes), tuple(problems))
 
 
@@ -266,6 +321,21 @@ def _copies(table: Sequence[Clip], where: Path) -> list[str]:
             for mine, other in copies.items()]
 
 
+def _scenes(clips: Sequence[Clip], root: Path) -> list[str]:
+    """A note where clips of different recordings show the same scene."""
+    count, likest = 0, []
+    seen = outlines([root / clip.file for clip in clips])
+    for first, second, likeness in same_scene(seen, [clip.group for clip in clips]):
+        count += len(first)
+        best = np.argsort(-likeness, kind="stable")[:LISTED]
+        likest += zip(-likeness[best], first[best], second[best], strict=True)
+    pairs = "; ".join(f"{clips[a].file} and {clips[b].file}" for _, a, b in sorted(likest)[:LISTED])
+    return [f"{several(count, 'pair')} of clips from different recordings seem to show the same "
+            f"scene (the likest: {pairs}). Where training and test share a scene, accuracy comes "
+            "out too high. Give such clips one name in the column group of clips.csv, or let "
+            "'leanclips new --group-by-content' do so."] if count else []
+
+
 def _notes(table: Sequence[Clip], study: Study, probes: dict[Clip, Probe]) -> list[str]:
     notes = []
     for what, form in (("size", "{0.width}×{0.height}"), ("frame rate", "{0.fps:.5g} fps")):
@@ -290,7 +360,7 @@ def _notes(table: Sequence[Clip], study: Study, probes: dict[Clip, Probe]) -> li
                      f"of less than {100 * least_margin(recordings):.1f} points; the margin of "
                      f"{100 * study.margin:g} takes {needed}.")
     pretrain, used = of_role(table, Role.PRETRAIN), pretraining_clips(table)
-    if not pretrain:
+    if study.pretrains and not pretrain:
         notes.append("No clip has the role pretrain: the network starts without pretraining.")
     if left_out := len(pretrain) - len(used):
         notes.append(f"{left_out} pretraining clips are of target or held-out recordings and are "
