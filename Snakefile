@@ -13,7 +13,6 @@ from leanclips.study import ORIGINALS, SOURCE, Constant, load_study
 layout = Layout(Path(os.environ[RUN_OF]))  # --config would read it as YAML
 study = load_study(layout.study)
 clips = load_clips(layout, study)
-pretrained = [layout.done("pretrain")] if has_pretraining(study, clips) else []
 rendered = [layout.done("render")] if study.synthetic is not None else []
 LEANCLIPS = '"$PYTHON" -m leanclips.cli'
 
@@ -36,6 +35,11 @@ def encoded(wildcards):
     stage = "crop" if wildcards.variant == SOURCE else f"encode-{wildcards.variant}"
     source = [] if wildcards.variant == SOURCE else [layout.done(f"features-{SOURCE}")]
     return [layout.done(stage), *source]
+
+
+def pretrained(wildcards):
+    starts = has_pretraining(study, clips, wildcards.variant)
+    return [layout.done("pretrain")] if starts else []
 
 
 wildcard_constraints:
@@ -91,7 +95,7 @@ rule pretrain:
 
 
 rule finetune:  # it is tested on all variants
-    input: [layout.done(f"features-{variant}") for variant in study.all_variants], pretrained,
+    input: [layout.done(f"features-{variant}") for variant in study.encoded], pretrained,
     output: done("finetune-{variant}-{seed}")
     benchmark: layout.stage_times / "finetune" / "{variant}-{seed}.tsv"
     # A network that trains its backbone takes the memory of many: one at a time.

@@ -27,7 +27,7 @@ def test_a_title_is_enough_and_the_defaults_are_the_case_study_s(tmp_path):
     assert study.finetuning.seeds == tuple(range(1, 11))
     assert (study.network.embedding, study.network.decoder) == ((1024, 768, 512), (512, 256))
     assert study.protocol == CrossValidation(folds=5)
-    assert study.classifiers == ("linear", "temporal", "crnn") and study.pretrains
+    assert study.classifiers == ("linear", "temporal", "crnn")
     assert study.inputs == ("shuffled", "middle", "mean")
 
 
@@ -79,6 +79,18 @@ def test_a_title_is_enough_and_the_defaults_are_the_case_study_s(tmp_path):
     ("title: a\nvariants: {best: {target: 193}}\n", "variants.best.target: .* 99.9"),
     ("title: a\nvariants: {best: {traget: 93}}\n", "variants.best: must hold one of target, "),
     ("title: a\nvariants: {best: 93}\n", "variants.best: should hold settings by name"),
+    ("title: a\nvariants: {best: {target: 93}, both: {together: [source]}}\n", "at least 2 items"),
+    ("title: a\nvariants: {best: {target: 93}, both: {together: [best, lost]}}\n",
+     "variant 'both': together must name source or variants .*, and 'lost' is none"),
+    ("title: a\nvariants: {best: {target: 93}, one: {together: [source, best]}, "
+     "two: {together: [one, best]}}\n", "variant 'two': .* and 'one' is none"),
+    ("title: a\nvariants: {best: {target: 93}, both: {together: [source, best]}, "
+     "like: {bytes_of: both}}\n", "bytes_of must name an optimized"),
+    ("title: a\ncrnn_variants: [source, lost]\n", "crnn_variants: there is no variant 'lost'"),
+    ("title: a\ncrnn_variants: [source, source]\n", "crnn_variants: .* each one once"),
+    ("title: a\ncrnn_variants: [optimized]\n", "crnn_variants must hold source"),
+    ("title: a\ncrnn_variants: [source, constant]\nprimary: {classifier: crnn}\n",
+     "primary: 'optimized' is not one of crnn_variants"),
     ("title: a\ngroup_pattern: '(.+)_'\n", "group_pattern: .*<group>"),
     ("title: a\ngroup_pattern: '(?P<group>'\n", "group_pattern: "),
 ])
@@ -102,10 +114,6 @@ def test_the_primary_endpoint_is_as_the_study_names_it():
     assert study.primary_endpoint == study.primary
     only = Study(title="a", primary={"tested_on": "source"}).primary_endpoint
     assert (only.classifier, only.variant, only.tested_on) == ("linear", "optimized", "source")
-
-
-def test_a_study_without_the_crnn_pretrains_nothing():
-    assert not Study(title="a", classifiers=("linear", "temporal")).pretrains
 
 
 def test_no_inputs_beside_the_frames_in_order_may_be_asked_for(tmp_path):
@@ -141,7 +149,7 @@ def test_a_study_cannot_be_changed_by_the_way():
         Study(title="a").title = "b"
 
 
-@pytest.mark.parametrize("name", ["demo", "jhmdb", "paper"])
+@pytest.mark.parametrize("name", ["demo", "jhmdb", "jhmdb21", "paper", "ucf8"])
 def test_the_studies_that_come_along_are_good(name):
     assert load_study(ROOT / "data" / name).title
 
@@ -157,3 +165,26 @@ def test_the_paper_study_has_the_case_study_s_protocol():
     assert study.pretraining.learning_rate == study.finetuning.learning_rate == 1e-3
     assert study.network.decoder == (512, 256)
     assert study.primary_endpoint.classifier == "crnn"
+
+
+SOME = """\
+title: a
+variants: {t93: {target: 93}, t85: {target: 85}, both: {together: [source, t85]}}
+crnn_variants: [source, t85]
+"""
+
+
+def test_the_crnn_may_be_trained_on_some_variants_only(tmp_path):
+    study = load_study(study_yml(tmp_path, SOME))
+    assert study.trained_on("crnn") == ("source", "t85")
+    assert study.trained_on("linear") == study.all_variants == ("source", "t93", "t85", "both")
+    assert study.classifiers_of("t85") == ("linear", "temporal", "crnn")
+    assert study.classifiers_of("t93") == ("linear", "temporal")
+    assert Study(title="a").trained_on("crnn") == ("source", "optimized", "constant")
+
+
+def test_a_variant_trained_on_several_has_no_clips_and_the_kind_of_the_last(tmp_path):
+    study = load_study(study_yml(tmp_path, SOME))
+    assert study.encoded == ("source", "t93", "t85")
+    assert (study.parts("both"), study.own_kind("both")) == (("source", "t85"), "t85")
+    assert (study.parts("t93"), study.own_kind("t93")) == (("t93",), "t93")

@@ -169,7 +169,7 @@ def encode(study: StudyFolder,
     from leanclips.study import ORIGINALS
 
     layout, settings, clips = _open(study)
-    check_variant(layout, (*settings.variants, ORIGINALS), variant)
+    check_variant(layout, (*settings.encoded[1:], ORIGINALS), variant)
     make_variant(layout, settings, clips, variant, _jobs(jobs))
 
 
@@ -290,7 +290,7 @@ def features(study: StudyFolder,
     from leanclips.training.features import make_features
 
     layout, settings, clips = _open(study)
-    check_variant(layout, settings.all_variants, variant)
+    check_variant(layout, settings.encoded, variant)
     make_features(layout, settings, clips, variant, _jobs(jobs))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256, write_text
 from leanclips.layout import Layout
-from leanclips.study import SOURCE, Protocol, Study
+from leanclips.study import CRNN, SOURCE, Protocol, Study
 
 CLIP_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 VIDEO_SUFFIXES = {".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg"}
@@ -197,9 +197,11 @@ def pretraining_clips(clips: Sequence[Clip]) -> list[Clip]:
     return [clip for clip in of_role(clips, Role.PRETRAIN) if clip.group not in tested]
 
 
-def has_pretraining(study: Study, clips: Sequence[Clip]) -> bool:
-    """Whether there are clips to pretrain on and a network that starts from it."""
-    return study.pretrains and bool(pretraining_clips(clips))
+def has_pretraining(study: Study, clips: Sequence[Clip], variant: str = SOURCE) -> bool:
+    """Whether there are clips to pretrain on and a network that starts from it, in the runs of
+    `variant`: of the source, if of any.
+    """
+    return CRNN in study.classifiers_of(variant) and bool(pretraining_clips(clips))
 
 
 def leaks_recordings(clips: Sequence[Clip], aside: Collection[str]) -> bool:

@@ -58,14 +58,14 @@ def prepare(layout: Layout, *names: str) -> None:
 
 def prepare_run(layout: Layout, study: Study, clips: list[Clip], variant: str,
                 seed: int) -> None:
-    """Make what a run needs: the features of all variants, for it is tested on all, and the
-    pretrained network.
+    """Make what a run needs: the features of all variants, for it is tested on all, and, where it
+    trains the CRNN, the pretrained network.
     """
     check_variant(layout, study.all_variants, variant)
     if not isinstance(seed, int) or seed < 0:
         raise StudyError(f"'{seed}' is no seed", "notebook", "use a whole number from 0 on")
-    pretrained = ["pretrain"] if has_pretraining(study, clips) else []
-    prepare(layout, *(f"features-{name}" for name in study.all_variants), *pretrained)
+    pretrained = ["pretrain"] if has_pretraining(study, clips, variant) else []
+    prepare(layout, *(f"features-{name}" for name in study.encoded), *pretrained)
 
 
 def prepare_originals(layout: Layout, study: Study) -> None:
@@ -76,8 +76,8 @@ def prepare_originals(layout: Layout, study: Study) -> None:
 
 def prepare_encodes(layout: Layout, study: Study, variant: str) -> None:
     """Make every variant's clips, of which `variant` is one."""
-    check_variant(layout, tuple(study.variants), variant)
-    prepare(layout, *(encode_stage(name) for name in (*study.all_variants, ORIGINALS)))
+    check_variant(layout, study.encoded[1:], variant)
+    prepare(layout, *(encode_stage(name) for name in (*study.encoded, ORIGINALS)))
 
 
 def prepare_results(layout: Layout, study: Study) -> Layout:

@@ -168,6 +168,11 @@ class RunResult(Record):
     command: str
     classifiers: dict[str, tuple[RoundResult, ...]]
 
+    @property
+    def own_kind(self) -> str:
+        """The variant whose clips are of the run's own kind (study.Together has none)."""
+        return self.origin.settings.get("together", [self.variant])[-1]
+
 
 def versions(names: Sequence[str] = VERSIONS_OF) -> dict[str, str]:
     """Versions of what the numbers depend on; those that are not installed are left out."""
@@ -237,10 +242,10 @@ def read_csv(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
 
 
 def own_accuracies(folder: Path) -> dict[str, float]:
-    """Each classifier's share of test clips right, last epoch, on the run's own variant."""
-    variant = read_record(folder / "result.json", RunResult).variant
+    """Each classifier's share of test clips right, last epoch, on the run's own kind."""
+    kind = read_record(folder / "result.json", RunResult).own_kind
     table = read_csv(folder / "predictions.csv.gz")
     own = table[(table["part"] == "test") & (table["epoch"] == LAST)
-                & (table["input"] == IN_ORDER) & (table["tested_on"] == variant)]
+                & (table["input"] == IN_ORDER) & (table["tested_on"] == kind)]
     right = (own["label"] == own["predicted"]).groupby(own["classifier"], sort=False).mean()
     return {str(name): float(share) for name, share in right.items()}

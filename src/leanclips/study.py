@@ -110,7 +110,15 @@ class External(Strict):
     folder: str
 
 
-Variant = Optimized | Constant | External
+class Together(Strict):
+    """Trained on the clips of all variants in `together` at once; it has none of its own, so its
+    own kind of clip, which it is tested on first, is that of the last one.
+    """
+
+    together: Annotated[tuple[str, ...], Field(min_length=2), AfterValidator(_each_once)]
+
+
+Variant = Optimized | Constant | External | Together
 
 
 class CrossValidation(Strict):
@@ -198,7 +206,8 @@ class Study(Strict):
     """A study: which clips, which variants, which classifiers, trained and tested how.
 
     `inputs` are what the source's runs see in a second training in place of the frames in order
-    (is time needed?). `margin` is the difference in accuracy, as a fraction, within which two
+    (is time needed?). `crnn_variants` are those that the CRNN, which takes longest, is trained on:
+    left out, all. `margin` is the difference in accuracy, as a fraction, within which two
     trainings count as equivalent. `device`: `auto` takes a GPU (CUDA, Apple's MPS) where there is
     one.
     """
@@ -217,6 +226,7 @@ class Study(Strict):
                            AfterValidator(_each_once)] = (LINEAR, TEMPORAL, CRNN)
     inputs: Annotated[tuple[Input, ...], AfterValidator(_each_once)] = (
         "shuffled", "middle", "mean")
+    crnn_variants: Annotated[tuple[str, ...], AfterValidator(_each_once)] | None = None
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     sampling: Sampling = Sampling()
     backbone: Backbone = Backbone()
@@ -236,13 +246,28 @@ class Study(Strict):
                     self.variants.get(variant.bytes_of), Optimized | External):
                 raise ValueError(f"variant '{name}': bytes_of must name an optimized variant or "
                                  "one in a folder")
+            for other in getattr(variant, "together", ()):
+                if other not in self.encoded:
+                    raise ValueError(f"variant '{name}': together must name source or variants "
+                                     f"with clips of their own, and '{other}' is none")
         if not any(isinstance(variant, Optimized) for variant in self.variants.values()):
             raise ValueError("variants must hold at least one with a target")
         if self.primary.variant not in (None, *self.variants):
             raise ValueError(f"primary: there is no variant '{self.primary.variant}'")
         if self.primary.classifier not in (None, *self.classifiers):
             raise ValueError(f"primary: '{self.primary.classifier}' is not one of the classifiers")
+        self._check_crnn_variants()
         return self
+
+    def _check_crnn_variants(self) -> None:
+        named = self.all_variants if self.crnn_variants is None else self.crnn_variants
+        if unknown := [name for name in named if name not in self.all_variants]:
+            raise ValueError(f"crnn_variants: there is no variant '{unknown[0]}'")
+        if SOURCE not in named:
+            raise ValueError("crnn_variants must hold source, which the others are compared with")
+        endpoint = self.primary_endpoint
+        if endpoint.variant not in self.trained_on(endpoint.classifier):
+            raise ValueError(f"primary: '{endpoint.variant}' is not one of crnn_variants")
 
     @field_validator("group_pattern")
     @classmethod
@@ -260,16 +285,34 @@ class Study(Strict):
         return (SOURCE, *self.variants)
 
     @property
+    def encoded(self) -> tuple[str, ...]:
+        """Those of `all_variants` that have clips of their own, to encode and to test on."""
+        return (SOURCE, *(name for name, variant in self.variants.items()
+                          if not isinstance(variant, Together)))
+
+    def parts(self, variant: str) -> tuple[str, ...]:
+        """The variants whose clips it is trained on; the last one is its own kind."""
+        return getattr(self.variants.get(variant), "together", (variant,))
+
+    def own_kind(self, variant: str) -> str:
+        """The variant whose clips are of its own kind."""
+        return self.parts(variant)[-1]
+
+    def trained_on(self, classifier: str) -> tuple[str, ...]:
+        """The variants that a classifier is trained on, in the order of `all_variants`."""
+        chosen = self.crnn_variants if classifier == CRNN else None
+        return tuple(name for name in self.all_variants if chosen is None or name in chosen)
+
+    def classifiers_of(self, variant: str) -> tuple[str, ...]:
+        """The classifiers that are trained on a variant."""
+        return tuple(name for name in self.classifiers if variant in self.trained_on(name))
+
+    @property
     def primary_endpoint(self) -> Primary:
         """The primary endpoint with nothing left open."""
         first = next(name for name, v in self.variants.items() if isinstance(v, Optimized))
         return Primary(classifier=self.primary.classifier or self.classifiers[0],
                        variant=self.primary.variant or first, tested_on=self.primary.tested_on)
-
-    @property
-    def pretrains(self) -> bool:
-        """Whether a network is trained that pretraining is of use to."""
-        return CRNN in self.classifiers
 
 
 def encode_stage(variant: str) -> str:
@@ -326,8 +369,8 @@ def _first_problem(error: ValidationError) -> str:
         first = next((one for one in of_kind
                       if one["type"] not in ("missing", "extra_forbidden")), None)
         if first is None:
-            return (f"{'.'.join(place[:2])}: must hold one of target, bytes_of and folder, and "
-                    "nothing else")
+            return (f"{'.'.join(place[:2])}: must hold one of target, bytes_of, folder and "
+                    "together, and nothing else")
         place = (*place[:2], *first["loc"][3:])
     if place[:1] == ("protocol",):
         if first["type"].startswith("union_tag"):

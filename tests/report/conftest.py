@@ -28,6 +28,10 @@ REASON = {"source": "crop", "constant": "constant", "like-vendor": "constant", "
 PARAMETERS = {"linear": 5000, "temporal": 10_000, "crnn": 9_000_000}
 HOLDOUT = {"kind": "holdout", "validation": 0.24}
 FOLDS = {"kind": "cross-validation", "folds": 2}
+# The CRNN on some variants only, and a variant trained on two others.
+SOME = {"variants": {"optimized": {"target": 93}, "constant": {"bytes_of": "optimized"},
+                     "both": {"together": ["source", "optimized"]}},
+        "crnn_variants": ["source", "optimized"], "protocol": FOLDS}
 
 
 @pytest.fixture(autouse=True)
@@ -91,8 +95,10 @@ def result(name: str, variant: str, seed: int, study: Study, clips: list[Clip],
             best=score(2, 0.6) if trained and validated else None,
             regularization=None if trained else 0.1)
 
+    together = {} if pretraining or study.parts(variant) == (variant,) else {
+        "together": list(study.parts(variant))}
     origin = records.Origin(
-        recipe=1, settings={"epochs": 3, "network": {"decoder": [512, 256]}},
+        recipe=1, settings={"epochs": 3, "network": {"decoder": [512, 256]}} | together,
         inputs={"the features": "2" * 64}, machine={"device": "cpu", "precision": "fp32"})
     endpoint = study.primary_endpoint
     return records.RunResult(
@@ -105,7 +111,7 @@ def result(name: str, variant: str, seed: int, study: Study, clips: list[Clip],
         versions={"python": "3.11", "torch": "2.11"},
         command=f"papermill finetune.ipynb out.ipynb -p variant {variant} -p seed {seed}",
         classifiers={c: tuple(of_round(c) for _ in made)
-                     for c in ((CRNN,) if pretraining else study.classifiers)})
+                     for c in ((CRNN,) if pretraining else study.classifiers_of(variant))})
 
 
 def history(study: Study, variant: str, count: int) -> pd.DataFrame:
@@ -138,11 +144,11 @@ def predictions(study: Study, clips: list[Clip], variant: str, seed: int,
 
     def asked() -> Iterator[tuple]:
         for one in made:
-            for classifier in study.classifiers:
+            for classifier in study.classifiers_of(variant):
                 for epoch in epochs(study, classifier):
-                    yield from (("validation", one.number, classifier, epoch, IN_ORDER, variant,
-                                 clip) for clip in one.validation)
-                    for tested in study.all_variants:
+                    yield from (("validation", one.number, classifier, epoch, IN_ORDER,
+                                 study.own_kind(variant), clip) for clip in one.validation)
+                    for tested in study.encoded:
                         yield from (("test", one.number, classifier, epoch, IN_ORDER, tested,
                                      clip) for clip in one.test)
                     for name in study.inputs if variant == SOURCE else ():
@@ -182,7 +188,7 @@ def make_records(tmp_path: Path) -> Callable[..., Layout]:
         study = load_study(layout.settings.parent)
         clips = [c for c in table_of_clips() if pretrain or c.role != Role.PRETRAIN]
         write_table(layout.table, clips)
-        for variant in (*study.all_variants, "originals"):
+        for variant in (*study.encoded, "originals"):
             records.write_csv(layout.report(variant), report(clips, variant))
             origin = records.Origin(recipe=1, settings={}, inputs={},
                                     machine={"encoder": "libopenh264 (FFmpeg)"})
@@ -198,7 +204,7 @@ def make_records(tmp_path: Path) -> Callable[..., Layout]:
                 records.write_csv(folder / "predictions.csv.gz",
                                   predictions(study, clips, variant, seed, right))
                 nbformat.write(notebook(), folder / "run.ipynb")
-        if pretrain and study.pretrains:
+        if pretrain and CRNN in study.classifiers:
             records.write_record(layout.pretrain / "result.json",
                                  result(name, "pretrain", 0, study, clips, leaks))
             records.write_csv(layout.pretrain / "history.csv", history(study, "pretrain", 1))
@@ -220,6 +226,15 @@ def results(make_records: Callable[..., Layout]) -> Results:
 def of_protocol(request, make_records: Callable[..., Layout]) -> Results:
     """A study of either protocol."""
     return load(make_records(protocol=HOLDOUT if request.param == "holdout" else FOLDS))
+
+
+@pytest.fixture
+def of_some(make_records: Callable[..., Layout]) -> Results:
+    """A study with the CRNN on some variants only, and a variant trained on two others; right are
+    only runs on optimized clips, and those trained on both.
+    """
+    return load(make_records(**SOME, right=lambda variant, seed, classifier, tested, place:
+                             "both" in variant or tested == "optimized"))
 
 
 @pytest.fixture

@@ -288,6 +288,17 @@ def test_a_study_without_a_control_does_not_speak_of_one(pages, make_records):
     assert "compare with the control and" in (out / "limits.md").read_text()
 
 
+def test_what_is_trained_on_several_variants_and_what_on_some_is_told(pages, of_some):
+    out = pages(of_some) / "tiny"
+    shown = " ".join((out / "index.md").read_text().split())
+    assert "*both* is trained on the clips of source and optimized together" in shown
+    assert "is tested as *optimized* is" in shown
+    assert "was trained on source and optimized only" in shown
+    assert "| CRNN | both" not in shown and "| Linear classifier | both" in shown
+    assert "both" not in (out / "compression.md").read_text()
+    assert (out / "runs" / "both-seed-01.ipynb").is_file()
+
+
 def test_a_class_may_have_any_name(results):
     one = view.View(results)
     runs = {key: run.model_copy(update={"classes": ("*jump*", "walk")})

@@ -96,3 +96,13 @@ def test_alt_text_of_the_confusions_names_the_worst_or_says_there_is_none(make_r
     walks = load(make_records("walks", right=lambda variant, seed, classifier, tested, place:
                               place < 4))
     assert "walk taken for jump, 100% of its clips" in figures.confusion(walks).alt
+
+
+@pytest.mark.parametrize("make", [figures.frontier, figures.differences, figures.cross_matrix,
+                                  figures.learning_curves, figures.savings, figures.quality])
+def test_a_classifier_that_is_not_trained_on_every_variant_is_drawn(of_some, tmp_path, make):
+    figure = make(of_some)
+    figure.write(tmp_path)
+    assert "nan" not in figure.alt
+    drawn = figure.data[figure.data.get("classifier", pd.Series(dtype=str)) == "crnn"]
+    assert set(drawn.get("variant", [])) <= {"source", "optimized"}

@@ -148,3 +148,24 @@ def test_accuracy_is_counted_by_hand_under_cross_validation(make_records):
                                 place not in wrong[seed]))
     table = tables.accuracies(results, LAST)
     assert {row[2:] for row in table.rows[2:]} == {("–", "75% / 81% / 88%")}
+
+
+def test_a_classifier_is_compared_on_the_variants_that_it_is_trained_on(of_some):
+    rows = measures.comparisons(of_some)
+    assert {name: set(part["variant"]) for name, part in rows.groupby("classifier")} == {
+        "linear": {"optimized", "constant", "both"}, "temporal": {"optimized", "constant", "both"},
+        "crnn": {"optimized"}}
+    assert {place[2] for place in of_some.answers} == {"source", "optimized", "constant"}
+    assert set(of_some.history["variant"]) == {"source", "optimized"}
+
+
+def test_a_variant_trained_on_several_is_tested_as_the_last_and_weighs_as_all(of_some):
+    rows = measures.comparisons(of_some).query("classifier == 'linear' and tested == 'own'")
+    assert dict(rows[["variant", "difference"]].values) == {
+        "optimized": 1.0, "constant": 0.0, "both": 1.0}
+    assert measures.accuracy(of_some, "linear", "both").value == 1
+    own = measures.own_kind(of_some).query("variant == 'both'")
+    assert set(own["tested_on"]) == {"optimized"} and len(own) == 4
+    shares = measures.share_of_source(of_some)
+    assert shares["both"] == pytest.approx(1 + shares["optimized"])
+    assert "both" not in measures.sizes(of_some).index

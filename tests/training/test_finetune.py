@@ -14,11 +14,13 @@ from leanclips import clips as clip_table
 from leanclips.clips import Role, classes, of_role
 from leanclips.errors import StudyError
 from leanclips.layout import ROOT, Layout
-from leanclips.records import HISTORY, PREDICTIONS, SEEN_BY, RunResult, read_csv, read_record
+from leanclips.records import (HISTORY, PREDICTIONS, SEEN_BY, RunResult, own_accuracies, read_csv,
+                               read_record)
 from leanclips.rounds import rounds
-from leanclips.study import Backbone, Sampling
+from leanclips.study import Backbone, Sampling, Together
 from leanclips.training import finetune as stage
 from leanclips.training.crnn import CRNN, Labelled, initialized
+from leanclips.training.features import Frames
 from leanclips.training.finetune import as_seen, finetune
 from leanclips.training.linear import pooled
 from leanclips.training.pretrain import MODEL
@@ -294,6 +296,62 @@ def test_a_study_that_trains_its_backbone_runs_and_is_tested_on_all_variants(cop
     tested = whole.predictions.query("part == 'test'")
     assert set(tested["tested_on"]) == set(study.all_variants)
     assert len(tested) == 3 * 4 * (1 + 1 + 2)
+
+
+@pytest.fixture(params=["done", "done_in_folds"])
+def both(request, copied):
+    """A study of either protocol with a variant that is trained on two others."""
+    layout, study, clips = copied
+    protocol = request.getfixturevalue(request.param)[1].protocol
+    return layout, study.model_copy(update={
+        "protocol": protocol, "crnn_variants": ("source", "both"),
+        "variants": study.variants | {"both": Together(together=("source", "optimized"))}}), clips
+
+
+def test_trained_together_is_trained_on_each_clip_in_each_variant(both, monkeypatch):
+    seen = []
+
+    def watched(name, clips, labels, groups, seed):
+        seen.append((name, clips, list(labels), list(groups)))
+        return plain(name, clips, labels, groups, seed)
+
+    plain = stage.linear.fit
+    monkeypatch.setattr(stage.linear, "fit", watched)
+    layout, study, clips = both
+    run = finetune(layout, study, clips, "both", 1)
+    for part in rounds(clips, study.protocol, 1):
+        count = len(part.training)
+        name, values, labels, groups = seen.pop(0)
+        own = [stage.load_features(layout, study, clips, variant, part.training).values
+               for variant in ("source", "optimized")]
+        assert np.array_equal(values, np.concatenate(own)) and name == "linear"
+        assert labels[:count] == labels[count:] and groups[:count] == groups[count:]
+        assert groups[:count] == [clip.group for clip in part.training]
+        seen.pop(0)  # the temporal classifier
+    tested = run.predictions.query("part == 'test'")
+    assert set(tested["tested_on"]) == {"source", "optimized", "constant"}
+    assert set(run.predictions.query("part == 'validation'")["tested_on"]) <= {"optimized"}
+    assert run.result.own_kind == "optimized" and set(run.result.classifiers) == set(CLASSIFIERS)
+    own = tested.query("tested_on == 'optimized' and epoch == 'last' and classifier == 'linear'")
+    assert own_accuracies(layout.run("both", 1))["linear"] == (
+        own["label"] == own["predicted"]).mean()
+
+
+def test_runs_of_other_variants_have_no_crnn_and_pair_up(both):
+    layout, study, clips = both
+    run, whole = (finetune(layout, study, clips, name, 1) for name in ("optimized", "source"))
+    assert list(run.result.classifiers) == ["linear", "temporal"] and run.history.empty
+    assert set(run.predictions["classifier"]) == {"linear", "temporal"}
+    assert run.result.rounds == whole.result.rounds
+    assert set(whole.predictions["classifier"]) == set(CLASSIFIERS)
+
+
+def test_frames_of_clips_trained_together_come_part_by_part(tmp_path):
+    frames = [Labelled((name,), Frames((tmp_path / name,), Sampling(frames=4), 32),
+                       torch.tensor([number])) for number, name in enumerate("ab")]
+    whole = stage.joined(frames)
+    assert whole.features.paths == (tmp_path / "a", tmp_path / "b")
+    assert whole.ids == ("a", "b") and whole.labels.tolist() == [0, 1]
 
 
 CLIPS = st.integers(1, 4).flatmap(lambda count: st.integers(1, 9).map(

@@ -9,7 +9,7 @@ import pytest
 from leanclips.clips import Roi, clips_root, write_table
 from leanclips.errors import StudyError
 from leanclips.records import Origin
-from leanclips.study import CrossValidation, Holdout, Optimized, Primary
+from leanclips.study import CrossValidation, Holdout, Optimized, Primary, Together
 from leanclips.training import backbone, finetune
 from leanclips.training.origins import check_records, stages
 
@@ -287,3 +287,36 @@ def test_published_records_of_an_earlier_version_are_read_and_told(copied):
     stage.record.write_text(json.dumps(record))
     with pytest.raises(StudyError, match="was computed with the recipe 2, other records with 1"):
         check_records(published, study, clips)
+
+
+def with_both(study):
+    """The study with a variant that is trained on two others, and the CRNN on two variants."""
+    return study.model_copy(update={
+        "variants": study.variants | {"both": Together(together=("source", "optimized"))},
+        "crnn_variants": ("source", "optimized")})
+
+
+def test_a_variant_trained_on_several_adds_runs_and_no_encodes_or_features(done):
+    layout, study, clips = done
+    both = study.model_copy(update={"variants": with_both(study).variants})
+    assert stale(layout, both, clips) == ["finetune-both-1", "finetune-both-2"]
+
+
+def test_runs_without_the_crnn_depend_on_no_setting_of_it(done):
+    layout, study, clips = done
+    some = with_both(study)
+    assert stale(layout, some, clips) == [
+        f"finetune-{variant}-{seed}" for variant in ("constant", "both") for seed in (1, 2)]
+    keys = [{stage.name: stage.origin(False).key for stage in stages(layout, one, clips)}
+            for one in (some, with_(some, "finetuning", learning_rate=0.1, epochs=9))]
+    assert [name for name in keys[0] if keys[0][name] != keys[1][name]] == RUNS[:4]
+
+
+def test_what_a_variant_is_trained_on_counts(done):
+    layout, study, clips = done
+    one = with_both(study)
+    other = one.model_copy(update={"variants": one.variants | {
+        "both": Together(together=("optimized", "source"))}})
+    keys = [[stage.origin(False).key for stage in stages(layout, each, clips)
+             if stage.name == "finetune-both-1"] for each in (one, other)]
+    assert keys[0] != keys[1]

@@ -159,7 +159,8 @@ def cross_matrix(results: Results) -> Figure:
         "(rows), tested on (columns).",
         f"Heat maps of mean test accuracy, from {percent(data.min())} to {percent(data.max())}; "
         "the tables below hold every cell.", data.reset_index(),
-        lambda theme: _draw_heat(data, results.study.all_variants, ("Trained on", "Tested on")))
+        lambda theme: _draw_heat(data, results.study.all_variants, ("Trained on", "Tested on"),
+                                 results.study.encoded))
 
 
 def confusion(results: Results) -> Figure:
@@ -180,17 +181,18 @@ def confusion(results: Results) -> Figure:
         "confusion", f"Source test clips, {results.seed_count}, trained on source: what each "
         "class (rows) is recognized as (columns), percent of its clips.",
         f"Confusion matrices. {''.join(worst) or 'No clip is mistaken.'}", data.reset_index(),
-        lambda theme: _draw_heat(data, names, ("Class", "Recognized as")))
+        lambda theme: _draw_heat(data, names, ("Class", "Recognized as"), names))
 
 
-def _draw_heat(data: pd.Series, names: Sequence[str], labels: tuple[str, str]) -> Canvas:
+def _draw_heat(data: pd.Series, names: Sequence[str], labels: tuple[str, str],
+               columns: Sequence[str]) -> Canvas:
     """A heat map for each classifier; `data` is indexed by classifier, row and column."""
     classifiers, few = data.index.unique(0), len(names) <= MOST_NAMES_WITH_NUMBERS
     height = 1.3 + max(2.0, min(0.5 * len(names), 5))
     canvas, axes = (panels(1, len(classifiers), height, sharey=True) if few else
                     panels(len(classifiers), 1, height * len(classifiers)))
     for ax, classifier in zip(axes, classifiers, strict=True):
-        grid = 100 * data[classifier].unstack().reindex(index=names, columns=names)
+        grid = 100 * data[classifier].unstack().reindex(index=names, columns=columns)
         sns.heatmap(grid, ax=ax, annot=few, fmt=".0f", cmap="cividis", cbar=False,
                     vmin=100 * data.min(), vmax=100 * data.max(), linewidths=0.5 if few else 0)
         ax.set(title=heading(classifier), xlabel=labels[1],
@@ -247,7 +249,7 @@ def savings(results: Encoded) -> Figure:
 
 
 def quality(results: Encoded) -> Figure:
-    names = list(results.study.variants)
+    names = list(results.study.encoded[1:])
     data = results.encodes.query("variant in @names and not kept")
     found = data.groupby("variant")["quality"].agg(["median", "min"]).reindex(names)
     each = [f"{name} {row['median']:.1f} (lowest {row['min']:.1f})" if row.notna().all() else

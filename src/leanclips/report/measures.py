@@ -47,7 +47,8 @@ def by_seed(results: Results, epoch: str = LAST) -> pd.DataFrame:
 
 def own_kind(results: Results, epoch: str = LAST) -> pd.DataFrame:
     """The rows of `by_seed` that were tested on the variant's own kind, frames in order."""
-    return by_seed(results, epoch).query("tested_on == variant and input == @IN_ORDER")
+    rows = by_seed(results, epoch).query("input == @IN_ORDER")
+    return rows[rows["tested_on"] == rows["variant"].map(results.study.own_kind)]
 
 
 def majority(results: Results) -> float:
@@ -57,21 +58,23 @@ def majority(results: Results) -> float:
 
 def accuracy(results: Results, classifier: str, variant: str, seen: str = IN_ORDER) -> Estimate:
     """Accuracy on test clips of the variant's own kind, last epoch."""
-    right = scores(results, classifier, variant, variant, seen=seen)
+    right = scores(results, classifier, variant, results.study.own_kind(variant), seen=seen)
     return estimate(right, results.recordings, least=0)
 
 
 def difference(results: Results, classifier: str, variant: str, tested: str,
                seen: str = IN_ORDER, epoch: str = LAST) -> Estimate:
     """Of a training from the source's on the frames in order, paired over seeds and test clips."""
-    ours = scores(results, classifier, variant, variant if tested == OWN else SOURCE, epoch, seen)
+    shown = results.study.own_kind(variant) if tested == OWN else SOURCE
+    ours = scores(results, classifier, variant, shown, epoch, seen)
     return estimate(ours - scores(results, classifier, SOURCE, SOURCE, epoch), results.recordings)
 
 
 def compare(results: Results, classifier: str, variant: str, tested: str,
             seen: str = IN_ORDER, epoch: str = LAST) -> dict[str, object]:
     """A row of `comparisons`. `accuracy` is the mean over seeds, between `min` and `max`."""
-    ours = scores(results, classifier, variant, variant if tested == OWN else SOURCE, epoch, seen)
+    shown = results.study.own_kind(variant) if tested == OWN else SOURCE
+    ours = scores(results, classifier, variant, shown, epoch, seen)
     theirs, each = scores(results, classifier, SOURCE, SOURCE, epoch), ours.mean(axis=1)
     found = difference(results, classifier, variant, tested, seen, epoch)
     return {"classifier": classifier, "variant": variant, "input": seen, "tested": tested,
@@ -87,7 +90,8 @@ def comparisons(results: Results) -> pd.DataFrame:
     """
     data = pd.DataFrame([compare(results, classifier, variant, tested)
                          for classifier in results.study.classifiers
-                         for variant in results.study.variants for tested in (OWN, SOURCE)])
+                         for variant in results.study.trained_on(classifier)[1:]
+                         for tested in (OWN, SOURCE)])
     chosen = results.study.primary_endpoint
     primary = data[["classifier", "variant", "tested"]] == [
         chosen.classifier, chosen.variant, chosen.tested_on]
@@ -120,7 +124,8 @@ def pairing(results: Results, classifier: str, variant: str) -> dict[str, float 
     width of its 90% interval, the width that two unrelated sets of seeds and clips would give, the
     correlation of the seeds' accuracies (None where they do not vary), and numbers of Estimate.
     """
-    ours, theirs = (scores(results, classifier, name, name) for name in (variant, SOURCE))
+    ours, theirs = (scores(results, classifier, name, results.study.own_kind(name))
+                    for name in (variant, SOURCE))
     found = [estimate(each, results.recordings) for each in (ours - theirs, ours, theirs)]
     paired, *alone = (each.high90 - each.low90 for each in found)
     seeds = ours.mean(axis=1), theirs.mean(axis=1)
@@ -151,9 +156,16 @@ def sizes(results: Encoded) -> pd.DataFrame:
 
 
 def share_of_source(results: Encoded) -> pd.Series:
-    """Each variant's bytes as a fraction of the source's."""
-    size = sizes(results).bytes_out
+    """The bytes that each variant is trained on, as a fraction of the source's."""
+    size = training_bytes(results)
     return size / size[SOURCE]
+
+
+def training_bytes(results: Encoded) -> pd.Series:
+    """The bytes of the clips that each variant is trained on: of all of them, trained together."""
+    size = sizes(results).bytes_out
+    return pd.Series({name: size[list(results.study.parts(name))].sum()
+                      for name in results.study.all_variants})
 
 
 def picking(results: Results, classifier: str) -> tuple[float, float]:

@@ -124,7 +124,7 @@ def load(layout: Layout) -> Results:
     runs = {(variant, seed): read_record(layout.run(variant, seed) / "result.json", RunResult)
             for variant in study.all_variants for seed in study.finetuning.seeds}
     history = pd.concat([read_csv(layout.run(variant, seed) / "history.csv", HISTORY)
-                         .assign(variant=variant, seed=seed) for variant, seed in runs])
+                         .assign(variant=variant, seed=seed) for variant, seed in _curved(runs)])
     pretrain = (read_record(layout.pretrain / "result.json", RunResult)
                 if has_pretraining(study, encoded.clips) else None)
     machine = layout.work / "machine.json"
@@ -135,9 +135,14 @@ def load(layout: Layout) -> Results:
         machine=json.loads(machine.read_text(encoding="utf-8")) if machine.is_file() else {})
 
 
+def _curved(runs: dict[tuple[str, int], RunResult]) -> list[tuple[str, int]]:
+    """The runs with a CRNN, whose epochs are recorded; all runs if none has one."""
+    return [name for name, run in runs.items() if CRNN in run.classifiers] or list(runs)
+
+
 def read_encoded(layout: Layout, study: Study, clips: Sequence[Clip]) -> Encoded:
     """What is known once the clips are encoded."""
-    reports = [_report(layout, study, clips, name) for name in (ORIGINALS, *study.all_variants)]
+    reports = [_report(layout, study, clips, name) for name in (ORIGINALS, *study.encoded)]
     return Encoded(layout, study, tuple(clips), pd.concat(reports, ignore_index=True))
 
 
@@ -146,13 +151,13 @@ def records_of(layout: Layout) -> list[Path]:
     report reads and the notebooks.
     """
     study = load_study(layout.settings.parent)
-    backbone, variants = study.backbone.name, study.all_variants
-    encoded = [of(variant) for variant in (*variants, ORIGINALS)
+    backbone = study.backbone.name
+    encoded = [of(variant) for variant in (*study.encoded, ORIGINALS)
                for of in (layout.report, layout.report_record, layout.control)]
-    features = [of(backbone, variant) for variant in variants
+    features = [of(backbone, variant) for variant in study.encoded
                 for of in (layout.feature_index, layout.feature_record)]
     folders = [layout.run(variant, seed)
-               for variant in variants for seed in study.finetuning.seeds]
+               for variant in study.all_variants for seed in study.finetuning.seeds]
     runs = [folder / name for folder in (layout.pretrain, *folders) for name in OF_A_RUN]
     times = sorted(layout.stage_times.rglob("*.tsv"))
     found = (*encoded, *features, *runs, *times, layout.work / "machine.json")
@@ -161,10 +166,10 @@ def records_of(layout: Layout) -> list[Path]:
 
 def _places(study: Study, variant: str) -> Iterator[Place]:
     """What a run of this variant has answered."""
-    for classifier in study.classifiers:
+    for classifier in study.classifiers_of(variant):
         picked = classifier == CRNN and isinstance(study.protocol, Holdout)
         for epoch in EPOCHS if picked else (LAST,):
-            for tested in study.all_variants:
+            for tested in study.encoded:
                 yield classifier, variant, tested, epoch, IN_ORDER
             for seen in finetune.inputs(study, variant):
                 if classifier in SEEN_BY[seen]:

@@ -110,7 +110,7 @@ def provenance(result: RunResult) -> Table:
 def _own(run: Run) -> pd.DataFrame:
     """Answers to clips of the run's own kind, frames in order."""
     said = run.predictions
-    return said[(said["tested_on"] == run.result.variant) & (said["input"] == IN_ORDER)]
+    return said[(said["tested_on"] == run.result.own_kind) & (said["input"] == IN_ORDER)]
 
 
 def _judged(run: Run) -> pd.DataFrame:

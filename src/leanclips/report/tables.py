@@ -32,8 +32,8 @@ def summary(results: Results) -> Table:
     """One row per classifier and variant: bytes, test accuracy, paired difference."""
     data = pd.DataFrame([measures.compare(results, classifier, variant, OWN)
                          for classifier in results.study.classifiers
-                         for variant in results.study.all_variants])
-    sizes = measures.sizes(results).bytes_out
+                         for variant in results.study.trained_on(classifier)])
+    sizes = measures.training_bytes(results)
     data.insert(2, "bytes", data["variant"].map(sizes))
     data.insert(3, "share_of_source", data["bytes"] / sizes[SOURCE])
     return Table.of(
@@ -98,8 +98,7 @@ def pairing(results: Results) -> Table:
         "equal size as the clips are worth. Design effect: the variance over that of independent "
         "clips. Detectable: the least difference told from zero at 5% in 8 of 10 cases.",
         pd.DataFrame([{"classifier": name, **measures.pairing(results, name, variant)}
-                      for name in results.study.classifiers
-                      if (name, variant, variant, LAST, IN_ORDER) in results.answers]),
+                      for name in results.study.classifiers_of(variant)]),
         {"Classifier": "{classifier:heading}", "Paired": "{paired:width}",
          "If it were not": "{unpaired:width}", "Correlation": "{correlation:.2f}",
          "Standard error": "{error:width}", "Recordings": "{effective:.0f}",

@@ -93,7 +93,7 @@ def _tables(results: Results) -> Iterator[Table]:
         tables.data, tables.runs))
     yield from (tables.counts(results.clips), tables.accuracies(results, LAST))
     yield from (tables.cross(results, name) for name in results.study.classifiers)
-    yield from (tables.per_clip(results, name) for name in results.study.variants)
+    yield from (tables.per_clip(results, name) for name in results.study.encoded[1:])
     if CRNN in results.study.classifiers and results.validates:
         yield tables.accuracies(results, BEST)
     if results.inputs:

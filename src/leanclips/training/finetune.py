@@ -79,9 +79,9 @@ def finetune(layout: Layout, study: Study, clips: Sequence[Clip], variant: str,
     for model in work.models():
         models.append(model)
         part = "validation" if model.input == IN_ORDER else "test"
-        tables += work.predictions(part, model, work.features)
+        tables += work.predictions(part, model, work.features[-1])
     kept = [model for model in models if model.input == IN_ORDER]
-    for tested_on in study.all_variants:
+    for tested_on in study.encoded:
         features = load_features(layout, study, clips, tested_on, tested_clips(clips))
         for model in kept:
             tables += work.predictions("test", model, features)
@@ -93,7 +93,7 @@ def finetune(layout: Layout, study: Study, clips: Sequence[Clip], variant: str,
                      for part in work.rounds),
         command=command(layout, variant, seed),
         classifiers={name: tuple(model.result for model in kept if model.classifier == name)
-                     for name in study.classifiers})
+                     for name in study.classifiers_of(variant)})
     learned = history([(model.round.number, model.input, model.fitted) for model in models
                        if isinstance(model.fitted, Trained)])
     weights = {f"{model.round.number}.{model.classifier}.{epoch}.{name}": value
@@ -118,14 +118,16 @@ def run_origin(layout: Layout, study: Study, clips: Sequence[Clip], variant: str
     tested = tested_clips(clips)
     settings = {"variant": variant, "seed": seed,
                 "protocol": study.protocol.model_dump(mode="json"),
-                "classifiers": list(study.classifiers), "inputs": list(inputs(study, variant)),
-                **network_settings(study)}
+                "classifiers": list(study.classifiers_of(variant)),
+                "inputs": list(inputs(study, variant)), **network_settings(study)}
+    if study.parts(variant) != (variant,):
+        settings["together"] = list(study.parts(variant))
     content = {**(features() if features else features_of_all(layout, study, clips)),
                "the clip table": key([[c.id, c.label, c.group, c.role] for c in tested])}
-    if CRNN_NAME in study.classifiers:
+    if CRNN_NAME in study.classifiers_of(variant):
         settings |= study.finetuning.model_dump(mode="json", exclude={"seeds", "keep_weights"})
         settings["network"] = study.network.model_dump(mode="json")
-        if has_pretraining(study, clips):
+        if has_pretraining(study, clips, variant):
             content["the pretrained network"] = read_record(
                 layout.pretrain / "result.json", RunResult).key
     return Origin(recipe=RECIPE, settings=settings, inputs=content,
@@ -135,7 +137,7 @@ def run_origin(layout: Layout, study: Study, clips: Sequence[Clip], variant: str
 def features_of_all(layout: Layout, study: Study, clips: Sequence[Clip]) -> dict[str, str]:
     """The hashes of the features of all variants, which every run is tested on."""
     return {f"the features of {name}": key(feature_keys(layout, study, name, tested_clips(clips)))
-            for name in study.all_variants}
+            for name in study.encoded}
 
 
 def inputs(study: Study, variant: str) -> tuple[str, ...]:
@@ -150,20 +152,25 @@ def command(layout: Layout, variant: str, seed: int) -> str:
 
 
 class _Work:
-    """The data of one run, and the classifiers trained on it."""
+    """The data of one run, and the classifiers trained on it.
+
+    `features` are those of each variant that it is trained on, its own kind last.
+    """
 
     def __init__(self, layout: Layout, study: Study, clips: Sequence[Clip], variant: str,
                  seed: int):
-        self.layout, self.study, self.clips, self.seed = layout, study, clips, seed
+        self.layout, self.study, self.clips = layout, study, clips
+        self.variant, self.seed = variant, seed
         self.names = classes(clips, Role.TARGET)
         self.rounds = rounds(clips, study.protocol, seed)
-        self.features = load_features(layout, study, clips, variant, tested_clips(clips))
+        self.features = [load_features(layout, study, clips, name, tested_clips(clips))
+                         for name in study.parts(variant)]
 
     def models(self) -> Iterator[Model]:
         """Every classifier of every round on its inputs, one after another."""
         for part in self.rounds:
-            for seen in (IN_ORDER, *inputs(self.study, self.features.variant)):
-                for name in self.study.classifiers:
+            for seen in (IN_ORDER, *inputs(self.study, self.variant)):
+                for name in self.study.classifiers_of(self.variant):
                     if seen == IN_ORDER or name in SEEN_BY[seen]:
                         yield self._fitted(part, name, seen)
 
@@ -194,30 +201,42 @@ class _Work:
                 | {f"p: {name}": shares[:, n].round(DIGITS) for n, name in enumerate(self.names)})
 
     def _fitted(self, part: Round, name: str, seen: str) -> Model:
-        training, validation = (self.data(name, clips, seen, self.features)
-                                for clips in (part.training, part.validation))
+        training = joined([self.data(name, part.training, seen, one) for one in self.features])
+        validation = self.data(name, part.validation, seen, self.features[-1])
         if name != CRNN_NAME:
             fitted = linear.fit(name, training.features.numpy(), training.labels.numpy(),
-                                [clip.group for clip in part.training], self.seed)
+                                [clip.group for clip in part.training] * len(self.features),
+                                self.seed)
             score = EpochScore(epoch=0, train_accuracy=_accuracy(fitted, training),
                                validation_accuracy=_accuracy(fitted, validation))
             return Model(part, seen, name, fitted, RoundResult(
                 trainable_parameters=fitted.trainable_parameters, last=score,
                 regularization=fitted.regularization))
         study, settings = self.study, self.study.finetuning
-        network = initialized(lambda: CRNN(self.features.values.shape[2], len(self.names),
+        network = initialized(lambda: CRNN(self.features[-1].values.shape[2], len(self.names),
                                            study.network), self.seed)
         if has_pretraining(study, self.clips):
             network = started_from_pretraining(self.layout, study, self.clips, network)
         if settings.finetune_backbone:
             network = EndToEnd(study.backbone.for_target, network)
-        what = (f"crnn, {self.features.variant}, seed {self.seed}"
+        what = (f"crnn, {self.variant}, seed {self.seed}"
                 + (f", {seen}" if seen != IN_ORDER else "")
                 + (f", round {part.number} of {len(self.rounds)}" if len(self.rounds) > 1 else ""))
         trained = train(network, training, validation, epochs=settings.epochs,
                         batch_size=settings.batch_size, learning_rate=settings.learning_rate,
                         seed=self.seed, what=what, device=compute(study).device)
         return Model(part, seen, name, trained, crnn_result(trained))
+
+
+def joined(parts: Sequence[Labelled]) -> Labelled:
+    """The clips of all parts, part by part."""
+    features = [part.features for part in parts]
+    if isinstance(features[0], Frames):
+        whole = replace(features[0], paths=sum((one.paths for one in features), ()))
+    else:
+        whole = torch.cat(features)
+    return Labelled(sum((part.ids for part in parts), ()), whole,
+                    torch.cat([part.labels for part in parts]))
 
 
 def _accuracy(fitted: linear.Fitted, data: Labelled) -> float | None:

@@ -43,11 +43,11 @@ class Stage:
 def stages(layout: Layout, study: Study, clips: Sequence[Clip]) -> Iterator[Stage]:
     """Every stage of the study that leaves a record, each after those that it builds on."""
     opened, backbone = (layout, study, clips), study.backbone.name
-    for variant in (*study.all_variants, ORIGINALS):
+    for variant in (*study.encoded, ORIGINALS):
         yield Stage(encode_stage(variant), layout.report_record(variant), StageRecord,
                     partial(report_origin, *opened, variant),
                     partial(report_whole, layout, variant))
-    for variant in study.all_variants:
+    for variant in study.encoded:
         yield Stage(f"features-{variant}", layout.feature_record(backbone, variant), StageRecord,
                     partial(features_origin, *opened, variant),
                     partial(features_whole, layout, study, variant))
