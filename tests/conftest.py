@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import imageio_ffmpeg
+import nbformat
 import pytest
 from filelock import FileLock
 from hypothesis import settings
@@ -197,7 +198,7 @@ def train_all(layout: Layout) -> None:
     for variant in study.all_variants:
         for seed in study.finetuning.seeds:
             finetune(layout, study, load_clips(layout, study), variant, seed)
-            (layout.run(variant, seed) / "run.ipynb").write_text("{}")
+            nbformat.write(nbformat.v4.new_notebook(), layout.run(variant, seed) / "run.ipynb")
 
 
 @pytest.fixture(scope="session", name="train_all")

@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 class Layout:
     """Paths below a study's folder; `records` is `work`, or `published` for committed records.
 
-    Published records come with the settings and the table that they were made with.
+    Published records come with the settings and the table that they were made with. Their tables
+    are gzipped, and all runs of the study are in three files and a notebook for each variant.
     """
 
     study: Path
@@ -41,7 +42,7 @@ class Layout:
 
     @property
     def is_published(self) -> bool:
-        return self.work == self.published
+        return self.records_name != "work"
 
     @property
     def clips_root_note(self) -> Path:
@@ -74,20 +75,23 @@ class Layout:
         return inside(self.work / "clips" / variant, f"{clip_id}.json")
 
     def report(self, variant: str) -> Path:
-        return self.work / "clips" / variant / "report.csv"
+        return self._table(self.work / "clips" / variant / "report.csv")
 
     def report_record(self, variant: str) -> Path:
-        return self.report(variant).with_suffix(".json")
+        return self.report(variant).with_name("report.json")
 
     def control(self, variant: str) -> Path:
         """How a constant variant's CRF was found."""
         return self.work / "clips" / f"{variant}.control.json"
 
     def feature_index(self, backbone: str, variant: str) -> Path:
-        return self.work / "features" / backbone / f"{variant}.csv"
+        return self._table(self.work / "features" / backbone / f"{variant}.csv")
 
     def feature_record(self, backbone: str, variant: str) -> Path:
-        return self.feature_index(backbone, variant).with_suffix(".json")
+        return self.feature_index(backbone, variant).with_name(f"{variant}.json")
+
+    def _table(self, path: Path) -> Path:
+        return path.with_name(f"{path.name}.gz") if self.is_published else path
 
     def feature(self, backbone: str, key: str) -> Path:
         return self.work / "features" / backbone / "cache" / key[:2] / f"{key}.npy"
@@ -98,6 +102,17 @@ class Layout:
 
     def run(self, variant: str, seed: int) -> Path:
         return self.work / "runs" / variant / f"seed-{seed:02d}"
+
+    def run_notebook(self, variant: str, seed: int) -> Path:
+        """The executed notebook of a run; published is that of each variant's first seed."""
+        published = self.work / "runs" / f"{variant}.ipynb.gz"
+        return published if self.is_published else self.run(variant, seed) / "run.ipynb"
+
+    @property
+    def of_all_runs(self) -> tuple[Path, Path, Path]:
+        """Published: the records, the CRNN's epochs and the answers of all runs."""
+        folder = self.work / "runs"
+        return folder / "records.jsonl.gz", folder / "histories.csv.gz", folder / "answers.npz"
 
     @property
     def stage_times(self) -> Path:

@@ -19,6 +19,7 @@ from leanclips.errors import StudyError
 from leanclips.files import key, write_text, written_aside
 
 RUN_AGAIN = "run the study again ('make study STUDY=…'); it redoes only what does not match"
+PUBLISH_AGAIN = "publish the study again"
 LAST, BEST = EPOCHS = ("last", "best")
 IN_ORDER = "in-order"
 # What a classifier may see in place of the frames in order, where that differs for it: the linear
@@ -201,6 +202,16 @@ def read_record(path: Path, kind: type[R]) -> R:
         raise StudyError("the record is not there yet", path, "run the study first") from None
     except ValueError:
         raise StudyError("is not a record of this version", path, RUN_AGAIN) from None
+
+
+def read_runs(path: Path) -> dict[tuple[str, int], RunResult]:
+    """The published records of all runs, by variant and seed."""
+    try:
+        lines = gzip.decompress(path.read_bytes()).decode("utf-8").splitlines()
+        runs = [RunResult.model_validate_json(line) for line in lines]
+    except (ValueError, EOFError, OSError):
+        raise StudyError("holds no records of this version", path, PUBLISH_AGAIN) from None
+    return {(run.variant, run.seed): run for run in runs}
 
 
 def found(path: Path, kind: type[R]) -> R | None:

@@ -256,18 +256,14 @@ class Study(Strict):
             raise ValueError(f"primary: there is no variant '{self.primary.variant}'")
         if self.primary.classifier not in (None, *self.classifiers):
             raise ValueError(f"primary: '{self.primary.classifier}' is not one of the classifiers")
-        self._check_crnn_variants()
-        return self
-
-    def _check_crnn_variants(self) -> None:
-        named = self.all_variants if self.crnn_variants is None else self.crnn_variants
-        if unknown := [name for name in named if name not in self.all_variants]:
-            raise ValueError(f"crnn_variants: there is no variant '{unknown[0]}'")
-        if SOURCE not in named:
+        if unknown := set(self.crnn_variants or ()) - set(self.all_variants):
+            raise ValueError(f"crnn_variants: there is no variant '{min(unknown)}'")
+        if SOURCE not in self.trained_on(CRNN):
             raise ValueError("crnn_variants must hold source, which the others are compared with")
         endpoint = self.primary_endpoint
         if endpoint.variant not in self.trained_on(endpoint.classifier):
             raise ValueError(f"primary: '{endpoint.variant}' is not one of crnn_variants")
+        return self
 
     @field_validator("group_pattern")
     @classmethod

@@ -1,5 +1,6 @@
 """A finished study made of invented numbers: small, but with every file that a run leaves."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from leanclips import records
 from leanclips.clips import Clip, Role, write_table
 from leanclips.layout import Layout
 from leanclips.records import EPOCHS, IN_ORDER, LAST, SEEN_BY
+from leanclips.report import book
 from leanclips.report.results import Results, load
 from leanclips.rounds import rounds
 from leanclips.study import CRNN, SOURCE, Holdout, Study, load_study
@@ -171,6 +173,15 @@ def mostly_right(variant: str, seed: int, classifier: str, tested: str, place: i
     return (place + seed) % 4 != 0
 
 
+def published(layout: Layout) -> Layout:
+    """The records as they are published, and nothing else."""
+    book.pack(load(layout), layout.published)
+    shutil.rmtree(layout.work)
+    layout.settings.unlink()
+    layout.table.unlink()
+    return Layout(layout.study, "published")
+
+
 @pytest.fixture
 def make_records(tmp_path: Path) -> Callable[..., Layout]:
     """Call it to write a study's records; returns their Layout."""
@@ -178,7 +189,7 @@ def make_records(tmp_path: Path) -> Callable[..., Layout]:
              leaks: bool = False, seeds: tuple[int, ...] = (1, 2), pretrain: bool = True,
              right: Callable[..., bool] = mostly_right, protocol: dict | None = None,
              **settings: object) -> Layout:
-        layout = Layout(tmp_path / "data" / name, kind)
+        layout = Layout(tmp_path / "data" / name)
         layout.settings.parent.mkdir(parents=True, exist_ok=True)
         settings = {"title": f"A {name} study", "finetuning": {"seeds": list(seeds)},
                     "protocol": protocol or HOLDOUT, **settings}
@@ -209,9 +220,9 @@ def make_records(tmp_path: Path) -> Callable[..., Layout]:
                                  result(name, "pretrain", 0, study, clips, leaks))
             records.write_csv(layout.pretrain / "history.csv", history(study, "pretrain", 1))
         times = layout.stage_times / "finetune" / "source-1.tsv"
-        times.parent.mkdir(parents=True)
+        times.parent.mkdir(parents=True, exist_ok=True)
         times.write_text("s\th:m:s\n12.5\t0:00:12\n", encoding="utf-8")
-        return layout
+        return published(layout) if kind == "published" else layout
 
     return make
 

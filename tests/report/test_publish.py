@@ -1,13 +1,16 @@
 """What is published is numbers and notebooks: no clip, no weights, no time of day."""
 
+import gzip
 import os
 
 import nbformat
+import numpy as np
+import pandas as pd
 import pytest
 
 from leanclips.errors import StudyError
 from leanclips.layout import Layout
-from leanclips.records import RunResult, read_record, write_record
+from leanclips.records import RunResult, read_csv, read_record, read_runs, write_record
 from leanclips.report.book import publish
 from leanclips.report.display import Figure
 from leanclips.report.results import load
@@ -61,20 +64,53 @@ def files(folder):
 
 def test_every_record_is_there_as_it_was(study, published):
     names = set(files(published))
-    runs = [f"runs/{variant}/seed-0{seed}/{name}" for variant in ("source", "optimized", "constant")
-            for seed in (1, 2)
-            for name in ("result.json", "history.csv", "predictions.csv.gz", "run.ipynb")]
-    reports = [f"clips/{variant}/report.{suffix}" for suffix in ("csv", "json")
+    runs = ["runs/records.jsonl.gz", "runs/histories.csv.gz", "runs/answers.npz",
+            *(f"runs/{variant}.ipynb.gz" for variant in ("source", "optimized", "constant"))]
+    reports = [f"clips/{variant}/report.{suffix}" for suffix in ("csv.gz", "json")
                for variant in ("source", "optimized", "constant", "originals")]
-    assert names == {*runs, *reports, *SELDOM, "study.yml", "clips.csv",
+    seldom = [f"{name}.gz" if name.endswith(".csv") else name for name in SELDOM]
+    assert names == {*runs, *reports, *seldom, "study.yml", "clips.csv",
                      "runs/pretrain/result.json", "runs/pretrain/history.csv",
                      "times/finetune/source-1.tsv"}
-    for name in names:
-        if not name.endswith(".ipynb"):
-            folder = study.study if name in ("study.yml", "clips.csv") else study.work
-            assert (published / name).read_bytes() == (folder / name).read_bytes().replace(
-                str(study.study).encode(), b"data/tiny")
+    for name in names - set(runs):
+        folder = study.study if name in ("study.yml", "clips.csv") else study.work
+        content = (published / name).read_bytes()
+        shown = gzip.decompress(content) if name.endswith(".gz") else content
+        assert shown == (folder / name.removesuffix(".gz")).read_bytes().replace(
+            str(study.study).encode(), b"data/tiny")
     assert publish(study) == len(names)
+
+
+def test_numpy_alone_reads_the_answers(study, published):
+    """As the docstring of `write_runs` describes them."""
+    with np.load(published / "runs" / "answers.npz") as file:
+        answers, places, clips, seeds, classes = (file[name] for name in (
+            "answers", "places", "clips", "seeds", "classes"))
+    assert answers.shape == (len(clips), len(places), len(seeds))
+    for number, place in enumerate(places):
+        classifier, trained, tested, epoch, seen = place
+        for column, seed in enumerate(seeds):
+            table = read_csv(study.run(trained, seed) / "predictions.csv.gz").query(
+                "part == 'test' and classifier == @classifier and tested_on == @tested "
+                "and epoch == @epoch and input == @seen").set_index("clip")
+            assert list(table["predicted"][clips]) == list(classes[answers[:, number, column]])
+
+
+@pytest.mark.parametrize("name, content, said", [
+    ("answers.npz", b"PK", "is not a readable table of answers"),
+    ("records.jsonl.gz", b"{}", "holds no records of this version"),
+    ("histories.csv.gz", b"", "is not a readable table")])
+def test_a_broken_published_file_is_named(study, published, name, content, said):
+    (published / "runs" / name).write_bytes(content)
+    with pytest.raises(StudyError, match=f"{name}: {said}"):
+        load(Layout(study.study, "published"))
+
+
+def test_answers_of_another_study_are_refused(study, published):
+    settings = published / "study.yml"
+    settings.write_text(settings.read_text().replace("  - 2\n", ""))
+    with pytest.raises(StudyError, match="answers.npz: holds other answers than the study has"):
+        load(Layout(study.study, "published"))
 
 
 def test_the_readmes_figure_is_there_in_both_themes(study):
@@ -93,15 +129,18 @@ def test_later_edits_of_a_study_do_not_change_what_was_published(study, publishe
 def test_no_path_of_this_machine_is_there(study, published):
     for name, content in files(published).items():
         assert str(study.study.parent).encode() not in content, name
-    run = read_record(published / "runs" / "source" / "seed-01" / "result.json", RunResult)
-    assert "-p study data/tiny " in run.command
+        if name.endswith(".gz"):
+            assert str(study.study.parent).encode() not in gzip.decompress(content), name
+    for run in read_runs(published / "runs" / "records.jsonl.gz").values():
+        assert "-p study data/tiny " in run.command
 
 
 def test_notebooks_come_without_times_and_progress(published):
-    for path in published.rglob("run.ipynb"):
-        notebook = nbformat.read(path, as_version=4)
+    for path in published.rglob("*.ipynb.gz"):
+        text = gzip.decompress(path.read_bytes()).decode()
+        notebook = nbformat.reads(text, as_version=4)
         nbformat.validate(notebook)
-        assert b"2026" not in path.read_bytes()
+        assert "2026" not in text
         assert "papermill" not in notebook.metadata
         assert notebook.cells[1].source == 'study = "data/tiny"'
         assert all(not cell.metadata for cell in notebook.cells)
@@ -149,4 +188,7 @@ def test_a_mixture_is_not_published(study, monkeypatch):
 def test_published_records_read_as_those_of_work(study, published):
     theirs, ours = load(Layout(study.study, "published")), load(study)
     assert theirs.runs.keys() == ours.runs.keys()
+    assert list(theirs.answers) == list(ours.answers)
+    pd.testing.assert_frame_equal(theirs.reports, ours.reports)
+    pd.testing.assert_frame_equal(theirs.history, ours.history.reset_index(drop=True))
     assert all((theirs.answers[place] == ours.answers[place]).all() for place in ours.answers)

@@ -92,10 +92,15 @@ def test_the_cross_matrix_has_a_cell_for_every_pair(results):
     assert len(table.data) == 9
 
 
-def test_every_run_has_a_row_that_leads_to_its_page(of_protocol):
+def test_every_variant_has_a_row_that_leads_to_its_page_and_every_run_one_with_its_record(
+        of_protocol):
     table = tables.runs(of_protocol)
-    assert cells(table, "Run")[-1] == "[seed 2](constant-seed-02)" and len(table.rows) == 6
+    assert cells(table, "Variant")[-1] == "[constant](constant-runs)" and len(table.rows) == 3
     assert ("CRNN, validation" in table.header) == of_protocol.validates
+    each = tables.runs_of(of_protocol, "constant")
+    assert cells(each, "Record") == ["[JSON](constant-seed-01.json)",
+                                     "[JSON](constant-seed-02.json)"]
+    assert each.data["linear_test"].mean() == table.data["linear_test"].iloc[-1]
 
 
 def test_every_table_is_written_beside_its_page(of_protocol, tmp_path):

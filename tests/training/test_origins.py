@@ -1,14 +1,17 @@
 """After a change exactly the stages that depend on it are made anew, and no mixture is read."""
 
+import gzip
 import json
 import shutil
 from dataclasses import replace
 
 import pytest
 
-from leanclips.clips import Roi, clips_root, write_table
+from leanclips.clips import Roi, clips_root
 from leanclips.errors import StudyError
-from leanclips.records import Origin
+from leanclips.records import Origin, read_runs
+from leanclips.report.book import pack
+from leanclips.report.results import load
 from leanclips.study import CrossValidation, Holdout, Optimized, Primary, Together
 from leanclips.training import backbone, finetune
 from leanclips.training.origins import check_records, stages
@@ -254,8 +257,7 @@ def test_a_study_is_read_elsewhere_without_its_clips_and_its_weights(copied, tmp
 
 def test_published_records_are_read_with_the_settings_that_they_came_with(copied):
     layout, study, clips = copied
-    shutil.copytree(layout.work, layout.published)
-    write_table(layout.published / "clips.csv", clips)
+    pack(load(layout), layout.published)
     published = type(layout)(layout.study, "published")
     check_records(published, study, clips)
     with pytest.raises(StudyError, match="published/.*: was made from something else"):
@@ -264,10 +266,15 @@ def test_published_records_are_read_with_the_settings_that_they_came_with(copied
 
 def test_published_records_of_an_earlier_version_are_read_and_told(copied):
     layout, study, clips = copied
-    shutil.copytree(layout.work, layout.published)
-    write_table(layout.published / "clips.csv", clips)
+    pack(load(layout), layout.published)
     published = type(layout)(layout.study, "published")
     assert not check_records(published, study, clips)
+    runs = [run.model_copy(update={"origin": (old := run.origin.model_copy(update={"recipe": 1})),
+                                   "key": old.key}) for run in read_runs(
+                                       published.of_all_runs[0]).values()]
+    published.of_all_runs[0].write_bytes(gzip.compress("\n".join(
+        run.model_dump_json() for run in runs).encode()))
+    assert check_records(published, study, clips)
     for stage in stages(published, study, clips):
         if stage.name.startswith(("crop", "encode")):
             record = json.loads(stage.record.read_text())

@@ -1,5 +1,6 @@
 """The book: templates filled from the records and built as HTML; copies of records to publish."""
 
+import gzip
 import json
 import os
 import re
@@ -17,14 +18,15 @@ import nbformat
 from scipy.stats import binomtest
 
 from leanclips.errors import StudyError
-from leanclips.files import file_sha256, key, only_one, replaced_folder, write_text
+from leanclips.files import (file_sha256, key, only_one, replaced_folder, write_bytes,
+                             write_text)
 from leanclips.layout import ROOT, Layout, short_name
-from leanclips.records import RunResult
+from leanclips.records import RunResult, write_record
 from leanclips.report import figures, formats, recommend, results, run_page, tables, view
 from leanclips.report.display import Figure, Table, markdown
 from leanclips.report.measures import literature
 from leanclips.report.results import Results, records_of
-from leanclips.report.run_page import RUN_PAGE
+from leanclips.report.run_page import RECORD, RUN_PAGE
 from leanclips.report.statistics import RESAMPLES, clips_per_arm
 
 BOOK = ROOT / "book"
@@ -129,10 +131,12 @@ def _write_study(pages: "Pages", one: view.View, templates: Path, folder: Path) 
         name = path.relative_to(templates).as_posix()
         write_text(folder / name, pages.render(f"study/{name}", one))
     for (variant, seed), run in one.results.runs.items():
-        notebook = one.results.layout.run(variant, seed) / "run.ipynb"
-        text = run_page.page(notebook, f"{markdown(variant)}, seed {seed}",
+        write_record(folder / "runs" / RECORD.format(variant=variant, seed=seed), run)
+        if seed != one.study.finetuning.seeds[0]:
+            continue
+        text = run_page.page(one.results.layout.run_notebook(variant, seed), markdown(variant),
                              pages.render("study/runs/_run.md", one, run=run), provenance(run))
-        write_text(folder / "runs" / f"{RUN_PAGE.format(variant=variant, seed=seed)}.ipynb", text)
+        write_text(folder / "runs" / f"{RUN_PAGE.format(variant=variant)}.ipynb", text)
     write_text(folder / "headline.txt", one.headline + "\n")
     if not one.published:
         write_text(folder / "recommendation.txt", "\n".join(recommend.sentences(one.results)))
@@ -216,29 +220,50 @@ def build(book: Path = BOOK) -> Path:
 
 
 def publish(layout: Layout) -> int:
-    """Replace `published` by copies of the records in `work`; return how many.
+    """Replace `published` by the records in `work`, in few and small files; return how many.
 
-    Numbers and notebooks, no clips, no weights. Settings and clip table are among them, so that
-    later edits of the study do not change what was published. Texts name the study as one in
-    `data`, wherever it lies on this machine. Raises StudyError if the study is not finished, or a
-    record was made from something else than the study is now.
+    Numbers and a notebook of each variant, no clips, no weights, no probabilities. Settings and
+    clip table are among them, so that later edits of the study do not change what was published.
+    Texts name the study as one in `data`, wherever it lies on this machine. Raises StudyError if
+    the study is not finished, or a record was made from something else than the study is now.
     """
-    found, copied = results.load(layout), records_of(layout)
+    found = results.load(layout)
     with replaced_folder(layout.published) as aside:
-        for path in copied:
-            name = path.relative_to(layout.work) if layout.work in path.parents else path.name
-            (aside / name).parent.mkdir(parents=True, exist_ok=True)
-            (aside / name).write_bytes(_of_any_machine(path, layout.study.resolve()))
+        pack(found, aside)
         figures.frontier(found).write(aside)  # for the README
-    return len(copied)
+    return len(records_of(Layout(layout.study, layout.published.name)))
+
+
+def pack(found: Results, folder: Path) -> None:
+    """Write the records of a study to `folder` as they are published."""
+    layout, aside = found.layout, Layout(folder.parent, folder.name)
+    first, variants = found.study.finetuning.seeds[0], found.study.all_variants
+    notebooks = {layout.run_notebook(name, first): aside.run_notebook(name, first)
+                 for name in variants}
+    of_runs = {layout.work / "runs" / name for name in variants}
+    for path in records_of(layout):
+        name = path.relative_to(layout.work) if layout.work in path.parents else Path(path.name)
+        table = path.suffix == ".csv" and name.parts[0] in ("clips", "features")
+        target = notebooks.get(path, folder / (f"{name}.gz" if table else name))
+        if path in notebooks or of_runs.isdisjoint(path.parents):
+            content = _of_any_machine(path, layout.study)
+            write_bytes(target, gzip.compress(content, mtime=0) if target.suffix == ".gz"
+                        else content)
+    results.write_runs(replace(found, runs={
+        name: run.model_copy(update={"command": _anywhere(run.command, layout.study)})
+        for name, run in found.runs.items()}), aside)
 
 
 def _of_any_machine(path: Path, study: Path) -> bytes:
     """The file without paths of this machine; a notebook also without times and progress."""
-    if path.suffix not in (".ipynb", ".json"):
-        return path.read_bytes()
-    text = path.read_text(encoding="utf-8")
     if path.suffix == ".ipynb":
-        text = nbformat.writes(run_page.executed(path)) + "\n"
-    here = json.dumps(str(study), ensure_ascii=False)[1:-1]
-    return text.replace(here, f"data/{study.name}").encode()
+        return _anywhere(nbformat.writes(run_page.executed(path)) + "\n", study).encode()
+    if path.suffix == ".json":
+        return _anywhere(path.read_text(encoding="utf-8"), study).encode()
+    return path.read_bytes()
+
+
+def _anywhere(text: str, study: Path) -> str:
+    """A text that names the study as one in `data`, wherever it lies."""
+    here = json.dumps(str(study.resolve()), ensure_ascii=False)[1:-1]
+    return text.replace(here, f"data/{study.resolve().name}")

@@ -1,19 +1,25 @@
 """Everything that a finished study left behind, read and checked once."""
 
+import gzip
+import io
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from zipfile import ZIP_LZMA, BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
 import pandas as pd
 
 from leanclips.clips import Clip, Role, has_pretraining, load_clips, of_role, tested_clips
 from leanclips.errors import StudyError
+from leanclips.files import write_bytes, written_aside
 from leanclips.layout import Layout
-from leanclips.records import (EPOCHS, HISTORY, IN_ORDER, LAST, PREDICTIONS, REPORT, RUN_AGAIN,
-                               SEEN_BY, RunResult, StageRecord, read_csv, read_record)
+from leanclips.records import (EPOCHS, HISTORY, IN_ORDER, LAST, PREDICTIONS, PUBLISH_AGAIN, REPORT,
+                               RUN_AGAIN, SEEN_BY, RunResult, StageRecord, read_csv,
+                               read_record, read_runs, write_csv)
 from leanclips.report.formats import several
 from leanclips.study import CRNN, ORIGINALS, SOURCE, Holdout, Study, load_study
 from leanclips.training import finetune, origins
@@ -121,23 +127,66 @@ def load(layout: Layout) -> Results:
     study = load_study(layout.settings.parent)
     encoded = read_encoded(layout, study, load_clips(layout, study))
     earlier = origins.check_records(layout, study, encoded.clips)
-    runs = {(variant, seed): read_record(layout.run(variant, seed) / "result.json", RunResult)
-            for variant in study.all_variants for seed in study.finetuning.seeds}
-    history = pd.concat([read_csv(layout.run(variant, seed) / "history.csv", HISTORY)
-                         .assign(variant=variant, seed=seed) for variant, seed in _curved(runs)])
+    names = list(product(study.all_variants, study.finetuning.seeds))
+    if layout.is_published:
+        published = read_runs(layout.of_all_runs[0])
+        runs = {name: published[name] for name in names}
+        history, answers = read_csv(layout.of_all_runs[1]), _published_answers(encoded)
+    else:
+        runs = {name: read_record(layout.run(*name) / "result.json", RunResult) for name in names}
+        history, answers = _history(layout, runs), _answers(encoded, runs)
     pretrain = (read_record(layout.pretrain / "result.json", RunResult)
                 if has_pretraining(study, encoded.clips) else None)
     machine = layout.work / "machine.json"
     return Results(
-        **vars(encoded), earlier=earlier, runs=runs, answers=_answers(encoded, runs),
-        history=history,
+        **vars(encoded), earlier=earlier, runs=runs, answers=answers, history=history,
         pretrain=pretrain, seconds=_seconds(layout.stage_times),
         machine=json.loads(machine.read_text(encoding="utf-8")) if machine.is_file() else {})
 
 
-def _curved(runs: dict[tuple[str, int], RunResult]) -> list[tuple[str, int]]:
-    """The runs with a CRNN, whose epochs are recorded; all runs if none has one."""
-    return [name for name, run in runs.items() if CRNN in run.classifiers] or list(runs)
+def _history(layout: Layout, runs: dict[tuple[str, int], RunResult]) -> pd.DataFrame:
+    """The epochs of the runs with a CRNN; others, which record none, only if none has one."""
+    found = [name for name, run in runs.items() if CRNN in run.classifiers] or list(runs)
+    return pd.concat([read_csv(layout.run(variant, seed) / "history.csv", HISTORY)
+                      .assign(variant=variant, seed=seed) for variant, seed in found])
+
+
+def write_runs(results: Results, published: Layout) -> None:
+    """All runs as they are published: without probabilities and answers to validation clips.
+
+    `answers.npz` (NumPy) holds `answers` (clips, places, seeds), the numbers of `classes`, with
+    their `clips`, `seeds` and `places`: classifier, trained on, tested on, epoch, input. Answers to
+    one clip, most of them equal, are side by side, so that they take little room.
+    """
+    records, histories, answers = published.of_all_runs
+    lines = "".join(f"{run.model_dump_json()}\n" for run in results.runs.values())
+    write_bytes(records, gzip.compress(lines.encode(), mtime=0))
+    write_csv(histories, results.history)
+    arrays = {"answers": np.stack(list(results.answers.values())).transpose(2, 0, 1),
+              "places": list(results.answers), "clips": [clip.id for clip in results.tested],
+              "seeds": results.study.finetuning.seeds, "classes": results.classes}
+    with written_aside(answers) as aside, ZipFile(aside, "w") as file:
+        for name, values in arrays.items():
+            array = io.BytesIO()
+            np.save(array, np.ascontiguousarray(values))
+            file.writestr(ZipInfo(f"{name}.npy"), array.getvalue(), ZIP_LZMA)  # without a date
+
+
+def _published_answers(encoded: Encoded) -> dict[Place, np.ndarray]:
+    """The answers that `write_runs` wrote, complete."""
+    study, path = encoded.study, encoded.layout.of_all_runs[2]
+    wanted = {place for variant in study.all_variants for place in _places(study, variant)}
+    try:
+        with np.load(path) as file:
+            answers, places, clips, seeds = (file[name] for name in (
+                "answers", "places", "clips", "seeds"))
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        raise StudyError("is not a readable table of answers", path, PUBLISH_AGAIN) from None
+    found = dict(zip(map(tuple, places.tolist()), answers.transpose(1, 2, 0), strict=True))
+    if (wanted - set(found) or tuple(seeds) != study.finetuning.seeds
+            or clips.tolist() != [clip.id for clip in encoded.tested]):
+        raise StudyError("holds other answers than the study has", path, PUBLISH_AGAIN)
+    return found
 
 
 def read_encoded(layout: Layout, study: Study, clips: Sequence[Clip]) -> Encoded:
@@ -150,6 +199,8 @@ def records_of(layout: Layout) -> list[Path]:
     """The study's settings and clip table; and, as far as they are there, the records that the
     report reads and the notebooks.
     """
+    if layout.is_published:
+        return sorted(path for path in layout.work.rglob("*") if path.is_file())
     study = load_study(layout.settings.parent)
     backbone = study.backbone.name
     encoded = [of(variant) for variant in (*study.encoded, ORIGINALS)

@@ -1,5 +1,6 @@
 """One run: what its notebook shows, and the executed notebook as a page of the book."""
 
+import gzip
 from pathlib import Path
 
 import nbformat
@@ -14,7 +15,8 @@ from leanclips.report.formats import heading, percent, several, told
 from leanclips.study import CRNN
 from leanclips.training.pretrain import Run
 
-RUN_PAGE = "{variant}-seed-{seed:02d}"  # beside the index of runs
+RUN_PAGE = "{variant}-runs"  # beside the index of runs, with the records
+RECORD = "{variant}-seed-{seed:02d}.json"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 HIDDEN = "remove-cell"  # the tag of cells that a notebook needs and its page does not
 PYTHON = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -145,7 +147,9 @@ def page(notebook: Path, title: str, intro: str, made_by: str) -> str:
 def executed(path: Path) -> nbformat.NotebookNode:
     """The notebook without times, progress lines and widgets, which need a running kernel."""
     try:
-        notebook = nbformat.read(path, as_version=4)
+        content = path.read_bytes()
+        text = gzip.decompress(content) if path.suffix == ".gz" else content
+        notebook = nbformat.reads(text.decode("utf-8"), as_version=4)
         for part in (notebook, *notebook.cells):
             part.metadata.pop("papermill", None)
             part.metadata.pop("execution", None)
@@ -153,6 +157,7 @@ def executed(path: Path) -> nbformat.NotebookNode:
                 part.outputs = [one for one in part.outputs if one.get("name") != "stderr"
                                 and WIDGET not in one.get("data", {})]
         return notebook
-    except (ValueError, AttributeError, KeyError, nbformat.ValidationError) as error:
+    except (ValueError, EOFError, AttributeError, KeyError, nbformat.ValidationError,
+            gzip.BadGzipFile) as error:
         raise StudyError(f"is not a notebook ({error})", path,
                          "delete it and run the study again") from None

@@ -13,7 +13,7 @@ from leanclips.report.display import Table
 from leanclips.report.formats import CHANGE, fill, heading, several, within
 from leanclips.report.measures import literature
 from leanclips.report.results import Encoded, Results
-from leanclips.report.run_page import RUN_PAGE
+from leanclips.report.run_page import RECORD, RUN_PAGE
 from leanclips.study import ORIGINALS, OWN, SOURCE
 
 WHO = {"Classifier": "{classifier:words}", "Trained on": "{variant}"}
@@ -187,17 +187,32 @@ def data(results: Encoded) -> Table:
          "Recordings": "{recordings:count}", "Video": "{seconds:duration}"})
 
 
-def runs(results: Results) -> Table:
-    """Every run, with its page and its accuracies at the last epoch."""
+def _runs(results: Results) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Every run's accuracies at the last epoch, and the columns that show them."""
     kinds = {"validation": "validation", "test": "accuracy"}
     shown = {(kind, name): f"{heading(name)}, {kind}" for name in results.study.classifiers
              for kind in kinds if kind == "test" or results.validates}
     data = measures.own_kind(results).pivot(index=["variant", "seed"], columns="classifier",
                                             values=list(kinds.values())).loc[list(results.runs)]
     data = pd.DataFrame({f"{name}_{kind}": data[kinds[kind], name] for kind, name in shown})
-    return Table.of("runs", "All runs.", data.reset_index(), {
-        "Variant": "{variant}", "Run": f"[seed {{seed}}]({RUN_PAGE})",
-        **{head: f"{{{name}_{kind}:percent}}" for (kind, name), head in shown.items()}})
+    return data.reset_index(), {head: f"{{{name}_{kind}:percent}}"
+                                for (kind, name), head in shown.items()}
+
+
+def runs(results: Results) -> Table:
+    """Every variant, with the page of its runs."""
+    data, shown = _runs(results)
+    means = data.drop(columns="seed").groupby("variant", sort=False).mean().reset_index()
+    return Table.of("runs", f"The runs of each variant: mean accuracy over {results.seed_count}.",
+                    means, {"Variant": f"[{{variant}}]({RUN_PAGE})", **shown})
+
+
+def runs_of(results: Results, variant: str) -> Table:
+    """Every run of a variant, with its record."""
+    data, shown = _runs(results)
+    return Table.of(f"runs-{variant}", f"The runs of {variant}: accuracy at the last epoch.",
+                    data[data["variant"] == variant],
+                    {"Seed": "{seed}", **shown, "Record": f"[JSON]({RECORD})"})
 
 
 def measured(book: Path) -> dict[str, Table]:

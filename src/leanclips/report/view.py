@@ -94,6 +94,7 @@ def _tables(results: Results) -> Iterator[Table]:
     yield from (tables.counts(results.clips), tables.accuracies(results, LAST))
     yield from (tables.cross(results, name) for name in results.study.classifiers)
     yield from (tables.per_clip(results, name) for name in results.study.encoded[1:])
+    yield from (tables.runs_of(results, name) for name in results.study.all_variants)
     if CRNN in results.study.classifiers and results.validates:
         yield tables.accuracies(results, BEST)
     if results.inputs:

@@ -10,7 +10,7 @@ from leanclips.compression.stages import report_origin, report_whole
 from leanclips.errors import StudyError
 from leanclips.layout import Layout
 from leanclips.records import (RUN_AGAIN, Origin, RunResult, StageRecord, check_origin, found,
-                               read_record)
+                               read_record, read_runs)
 from leanclips.study import ORIGINALS, Study, encode_stage
 from leanclips.training.features import features_origin, features_whole
 from leanclips.training.finetune import features_of_all, run_origin, run_whole
@@ -79,8 +79,10 @@ def check_records(layout: Layout, study: Study, clips: Sequence[Clip]) -> bool:
     """
     machines: dict[str, dict[str, str]] = {}
     earlier = False
+    runs = read_runs(layout.of_all_runs[0]) if layout.is_published else {}
+    runs = {f"finetune-{variant}-{seed}": run for (variant, seed), run in runs.items()}
     for stage in stages(layout, study, clips):
-        record = read_record(stage.record, stage.kind)
+        record = runs.get(stage.name) or read_record(stage.record, stage.kind)
         if record.key != record.origin.key:
             raise StudyError("its key does not fit its settings", stage.record,
                              "it was edited by hand: restore it, or run the study again")
