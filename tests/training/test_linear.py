@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 from sklearn import model_selection
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from leanclips.training.linear import GRID, WITHOUT_CHOICE, fit, pooled
 
@@ -74,15 +77,32 @@ def test_the_weights_are_at_the_minimum_of_the_penalized_log_loss(classifier):
     assert np.abs(missed.sum(0)).max() < 1e-2  # the intercepts are not penalized
 
 
+def plain(c):
+    """scikit-learn's own, on all features as they are."""
+    return make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=5000, tol=1e-7))
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("classifier", ["linear", "temporal"])
+def test_fewer_dimensions_give_what_all_give(classifier, classes):
+    """12 clips of 30 features: more features than clips."""
+    rng = np.random.default_rng(4)
+    labels = np.arange(12) % classes
+    clips = (labels[:, None, None] + rng.normal(size=(12, 4, 30))).astype(np.float32)
+    made = fit(classifier, clips, labels, [f"tape{n // classes}" for n in range(12)], 1)
+    other = (labels.max() / 2 + rng.normal(size=(50, 4, 30))).astype(np.float32)
+    wanted = plain(made.regularization).fit(pooled(classifier, clips), labels)
+    np.testing.assert_allclose(made.probabilities(other), wanted.predict_proba(
+        pooled(classifier, other)), atol=2e-3)
+
+
 def accuracies(clips, labels, groups, seed, classifier="linear"):
     """Of each C in a grouped cross-validation, in which nothing but one C is fitted."""
     folds = StratifiedGroupKFold(3, shuffle=True, random_state=seed)
     found = dict.fromkeys(GRID, 0.0)
     for train, test in folds.split(clips, labels, groups):
         for c in GRID:
-            model = fit(classifier, clips[train], labels[train], ["one"] * len(train), seed).model
-            model.set_params(logisticregression__C=c)
-            values = pooled(classifier, clips)
+            values, model = pooled(classifier, clips), plain(c)
             model.fit(values[train], labels[train])
             found[c] += model.score(values[test], labels[test]) / 3
     return found

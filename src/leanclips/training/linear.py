@@ -2,17 +2,14 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import softmax
 from threadpoolctl import threadpool_limits
 
 from leanclips.study import TEMPORAL
-
-if TYPE_CHECKING:  # scikit-learn takes 1.5 s to load, and most stages fit nothing
-    from sklearn.pipeline import Pipeline
 
 # The values of C (the inverse strength of the L2 penalty) to choose from.
 GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -23,28 +20,31 @@ ITERATIONS = 2000
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted model: standardization and logistic regression, with its C."""
+    """A fitted model: what it takes to predict, and its C.
+
+    `weights`: `mean` and `scale` of the features, `coefficients` (classes, features; of two classes
+    one row, for the second) and `intercepts`.
+    """
 
     classifier: str
-    model: "Pipeline"
+    weights: dict[str, np.ndarray]
     regularization: float
 
     @property
     def trainable_parameters(self) -> int:
-        regression = self.model[-1]
-        return regression.coef_.size + regression.intercept_.size
-
-    @property
-    def weights(self) -> dict[str, np.ndarray]:
-        """What it takes to predict: mean and scale of the features, coefficients, intercepts."""
-        scaler, regression = self.model
-        return {"mean": scaler.mean_, "scale": scaler.scale_, "coefficients": regression.coef_,
-                "intercepts": regression.intercept_}
+        return self.weights["coefficients"].size + self.weights["intercepts"].size
 
     def probabilities(self, clips: np.ndarray) -> np.ndarray:
         """Of features (clips, frames, features): (clips, classes)."""
         with threadpool_limits(1):
-            return self.model.predict_proba(pooled(self.classifier, clips))
+            return softmax(_scores(self.weights, pooled(self.classifier, clips)), axis=1)
+
+
+def _scores(weights: dict[str, np.ndarray], values: np.ndarray) -> np.ndarray:
+    """Of what the classifier takes: (clips, classes), up to a constant for each clip."""
+    standardized = (values - weights["mean"]) / weights["scale"]
+    scores = standardized @ weights["coefficients"].T + weights["intercepts"]
+    return scores if scores.shape[1] > 1 else np.pad(scores, [(0, 0), (1, 0)])
 
 
 def pooled(classifier: str, clips: np.ndarray) -> np.ndarray:
@@ -64,25 +64,45 @@ def fit(classifier: str, clips: np.ndarray, labels: np.ndarray, groups: Sequence
         seed: int) -> Fitted:
     """Fit to features (clips, frames, features) of labels (clips,), standardized on these clips.
 
-    C is the value of GRID with the best accuracy in a grouped cross-validation within these clips,
-    the smallest of equals; its folds depend on `seed`, labels and recordings alone.
+    Labels are numbers from 0 on. C is the value of GRID with the best accuracy in a grouped
+    cross-validation within these clips, the smallest of equals; its folds depend on `seed`, labels
+    and recordings alone.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+    from sklearn.model_selection import StratifiedGroupKFold
 
-    values = pooled(classifier, clips)
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=ITERATIONS))
+    values, groups = pooled(classifier, clips), np.asarray(groups)
     recordings = Counter(label for label, _ in set(zip(labels, groups, strict=True)))
-    folds = min(INNER_FOLDS, *recordings.values())
+    folds, chosen = min(INNER_FOLDS, *recordings.values()), WITHOUT_CHOICE
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # fewer clips of a class than folds
-        if folds < 2:
-            model.set_params(logisticregression__C=WITHOUT_CHOICE).fit(values, labels)
-            return Fitted(classifier, model, WITHOUT_CHOICE)
-        inner = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-        search = GridSearchCV(model, {"logisticregression__C": GRID}, cv=inner)
-        search.fit(values, labels, groups=np.asarray(groups))
-    return Fitted(classifier, search.best_estimator_,
-                  search.best_params_["logisticregression__C"])
+        if folds > 1:
+            inner = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+            right = [[(_scores(weights, values[aside]).argmax(1) == labels[aside]).mean()
+                      for weights in _regressions(values[train], labels[train], GRID)]
+                     for train, aside in inner.split(values, labels, groups)]
+            chosen = GRID[int(np.mean(right, axis=0).argmax())]
+        weights, = _regressions(values, labels, (chosen,))
+    return Fitted(classifier, weights, chosen)
+
+
+def _regressions(values: np.ndarray, labels: np.ndarray,
+                 grid: Sequence[float]) -> Iterator[dict[str, np.ndarray]]:
+    """The weights of a logistic regression for each C, each begun where the last one ended.
+
+    The L2 penalty does not see a rotation, and the solution lies in the span of the clips. So it is
+    found in as many dimensions as there are clips, and turned back (Hastie & Tibshirani 2004, doi
+    10.1093/biostatistics/kxh010): 3 times as fast for 742 clips of 2560 features.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    mean, scale = values.mean(axis=0), values.std(axis=0)
+    scale[scale <= 1e-12 * np.abs(mean)] = 1  # a feature that never changes
+    values = (values - mean) / scale
+    squares, turned = np.linalg.eigh(values @ values.T)
+    spanned = squares > 1e-10 * squares[-1]
+    lengths, turned = np.sqrt(squares[spanned]), turned[:, spanned]
+    model = LogisticRegression(max_iter=ITERATIONS, warm_start=True)
+    for c in grid:
+        model.set_params(C=c).fit(turned * lengths, labels)
+        yield {"mean": mean, "scale": scale, "intercepts": model.intercept_.copy(),
+               "coefficients": (model.coef_ / lengths) @ (turned.T @ values)}
