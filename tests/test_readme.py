@@ -16,9 +16,10 @@ def plain(text: str) -> str:
 
 
 def test_the_answer_is_the_one_of_the_published_records():
-    if not PUBLISHED.settings.is_file():
+    layout = next((one for one in PUBLISHED if one.settings.is_file()), None)
+    if layout is None:
         pytest.skip("no records are published yet")
-    assert view.View(results.load(PUBLISHED)).headline in plain(README)
+    assert view.View(results.load(layout)).headline in plain(README)
 
 
 def test_it_is_short_and_its_links_lead_somewhere():

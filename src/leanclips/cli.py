@@ -342,7 +342,7 @@ def finetune(study: StudyFolder,
 
 
 Shown = Annotated[Path | None, typer.Argument(
-    metavar="[STUDY]", help="Your own study, beside the published one. Default: the last one.")]
+    metavar="[STUDY]", help="Your own study, beside the published ones. Default: the last one.")]
 
 
 @app.command()

@@ -51,9 +51,9 @@ def small(tmp_path) -> Path:
 
 
 @pytest.fixture
-def published(tmp_path) -> Layout:
+def published(tmp_path) -> tuple[Layout, ...]:
     """Where published records would be."""
-    return Layout(tmp_path / "data" / "real", "published")
+    return tuple(Layout(tmp_path / "data" / name, "published") for name in ("real", "other"))
 
 
 def names(layouts) -> list[str]:
@@ -63,6 +63,8 @@ def names(layouts) -> list[str]:
 def test_a_fresh_copy_shows_the_published_study_alone(small, published, make_records):
     make_records("real", kind="published")
     assert names(book.shown(None, small, published)) == ["real"]
+    make_records("other", kind="published")
+    assert names(book.shown(None, small, published)) == ["real", "other"]
 
 
 def test_without_a_study_the_one_shown_last_stays(small, published, make_records, monkeypatch,

@@ -30,7 +30,9 @@ from leanclips.report.run_page import RECORD, RUN_PAGE
 from leanclips.report.statistics import RESAMPLES, clips_per_arm
 
 BOOK = ROOT / "book"
-PUBLISHED = Layout(ROOT / "data" / "jhmdb", "published")
+# The first one that is there answers the book's question.
+PUBLISHED = tuple(Layout(ROOT / "data" / name, "published")
+                  for name in ("jhmdb21", "ucf8", "jhmdb"))
 
 COPIED = ("_config.yml", "_static", "_ext")
 FILTERS = ("about", "duration", "heading", "in_words", "listing", "megabytes", "percent",
@@ -42,7 +44,7 @@ ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def make_book(study: Path | None, book: Path = BOOK,
-              published: Layout = PUBLISHED) -> tuple[Path, list[str]]:
+              published: Sequence[Layout] = PUBLISHED) -> tuple[Path, list[str]]:
     """Write the pages and build the book unless it is up to date; its first page, and the
     headlines with the recommendation of the reader's own study.
 
@@ -61,13 +63,14 @@ def make_book(study: Path | None, book: Path = BOOK,
         return page, [path.read_text(encoding="utf-8").strip() for path in said]
 
 
-def write_pages(study: Path | None, book: Path = BOOK, published: Layout = PUBLISHED) -> Path:
+def write_pages(study: Path | None, book: Path = BOOK,
+                published: Sequence[Layout] = PUBLISHED) -> Path:
     """Write the book's pages, figures and tables from the records, without building it."""
     with only_one(book / "_build" / "book.lock", book, wait=True):
         return _write_pages(study, book, published)
 
 
-def _write_pages(study: Path | None, book: Path, published: Layout) -> Path:
+def _write_pages(study: Path | None, book: Path, published: Sequence[Layout]) -> Path:
     loaded = [results.load(layout) for layout in shown(study, book, published)]
     (book / STAMP).unlink(missing_ok=True)
     render(book, loaded, book / "_generated")
@@ -76,14 +79,15 @@ def _write_pages(study: Path | None, book: Path, published: Layout) -> Path:
     return book / "_generated"
 
 
-def shown(study: Path | None, book: Path = BOOK, published: Layout = PUBLISHED) -> list[Layout]:
-    """The studies in the book: the published one if this copy has it, then the reader's own."""
+def shown(study: Path | None, book: Path = BOOK,
+          published: Sequence[Layout] = PUBLISHED) -> list[Layout]:
+    """The studies in the book: the published ones that this copy has, then the reader's own."""
     last = book / LAST_STUDY
     if study is None and last.is_file():
         before = Layout(Path(last.read_text(encoding="utf-8")))
         study = before.study if any(before.work.glob("runs/*/seed-*/result.json")) else None
     own = [] if study is None else [Layout(study)]
-    return [published, *own] if published.settings.is_file() else own
+    return [*(layout for layout in published if layout.settings.is_file()), *own]
 
 
 def fingerprint(layouts: Sequence[Layout], book: Path = BOOK) -> str:
@@ -102,8 +106,9 @@ def fingerprint(layouts: Sequence[Layout], book: Path = BOOK) -> str:
 def render(book: Path, studies: Sequence[Results], out: Path) -> None:
     """Fill the templates of `book` into `out`, all of what `build` needs.
 
-    The first study is the one that the landing page speaks of. `out/<slug>` has each study's
-    headline.txt, and recommendation.txt of the reader's own. `out` is replaced, whole or not at all.
+    The landing page speaks of the first study. `out/<slug>` has each study's
+    headline.txt, and recommendation.txt of the reader's own. `out` is replaced, whole or not at
+    all.
     """
     if not studies:
         raise StudyError("there is no finished study to show", book,
