@@ -152,6 +152,12 @@ def test_a_plain_install_optimizes_a_folder(plain, tmp_path, ffmpeg):
         tmp_path / "in" / "clip.mp4").stat().st_size
 
 
+def test_a_plain_install_holds_the_scripts_of_the_widgets(plain):
+    found = plain("-c", "import leanclips.widgets as w; print(list(w.__path__)[0])")
+    packed = {path.name for path in Path(found.stdout.strip()).iterdir()}
+    assert packed >= {path.name for path in (SRC / "leanclips" / "widgets").glob("*.[jc]s*")}
+
+
 @pytest.mark.parametrize("verb", [
     ["run", "mine"], ["finetune", "mine", "--variant", "source", "--seed", "1"], ["results"],
     ["book"], ["publish", "mine"], ["fetch", "jhmdb"]])

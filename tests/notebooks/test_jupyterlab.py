@@ -1,78 +1,95 @@
-"""A notebook as a person runs it: JupyterLab in a browser."""
+"""A notebook as a person uses it: JupyterLab in a browser."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 
-FINETUNE = Path(__file__).parents[2] / "notebooks" / "finetune.ipynb"
-MOST_SECONDS = 180
+from leanclips.clips import read_table
 
-
-@pytest.fixture
-def lab(finished_study, tmp_path):
-    """The address of a JupyterLab on a folder that holds finetune.ipynb for a tiny study."""
-    folder = tmp_path / "notebooks"
-    folder.mkdir()
-    (folder / "finetune.ipynb").write_text(
-        FINETUNE.read_text().replace("data/demo", str(finished_study.study)))
-    homes = {name: str(tmp_path / name) for name in (
-        "HOME", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
-    server = subprocess.Popen(
-        [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--port=0",
-         "--ServerApp.token=for-this-test", f"--notebook-dir={folder}"],
-        env=os.environ | homes, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        yield f"{address(Path(homes['JUPYTER_RUNTIME_DIR']))}lab/tree/finetune.ipynb" \
-              "?token=for-this-test"
-    finally:
-        server.terminate()
-        server.wait(30)
-
-
-def address(runtime: Path) -> str:
-    """Where the server says that it listens."""
-    end = time.monotonic() + MOST_SECONDS
-    while time.monotonic() < end:
-        for file in runtime.glob("jpserver-*.json"):
-            try:
-                return json.loads(file.read_text())["url"]
-            except (ValueError, KeyError):
-                pass  # it is being written
-        time.sleep(0.2)
-    raise TimeoutError("JupyterLab did not start")
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+# So JupyterLab marks errors, and warnings too: neither has a place on a page.
+FAILED = '[data-mime-type="application/vnd.jupyter.stderr"]'
 
 
 @pytest.mark.slow
-@pytest.mark.browser
-def test_finetune_runs_top_to_bottom_in_jupyterlab(lab, finished_study):
-    from playwright.sync_api import sync_playwright
-
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("there is no Chromium")
+def test_finetune_runs_top_to_bottom_in_jupyterlab(run_all, finished_study):
     result = finished_study.run("optimized", 1) / "result.json"
     before = result.read_bytes()
     result.unlink()
-    with sync_playwright() as browsers:
-        browser = browsers.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1200, "height": 3000})  # all cells are drawn
-        page.set_default_timeout(MOST_SECONDS * 1000)
-        page.goto(lab, wait_until="domcontentloaded")
-        page.get_by_text("| Idle").wait_for()
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-        # So JupyterLab marks errors, and warnings too: neither has a place on this page.
-        failed = page.locator('[data-mime-type="application/vnd.jupyter.stderr"]')
-        last = page.locator(".jp-CodeCell").last.locator(".jp-OutputArea-output")
-        last.or_(failed).first.wait_for()
-        assert failed.all_inner_texts() == []
-        assert "Made by" in last.inner_text()
-        assert page.locator("figure svg[role=img]").count() == 1
-        browser.close()
+    page = run_all("finetune", finished_study.study)
+    last = page.locator(".jp-CodeCell").last.locator(".jp-OutputArea-output")
+    last.or_(page.locator(FAILED)).first.wait_for()
+    assert page.locator(FAILED).all_inner_texts() == []
+    assert "Made by" in last.inner_text()
+    assert page.locator("figure svg[role=img]").count() == 1
     assert result.read_bytes() == before
+
+
+def drag(page, corners: list[tuple[float, float]]) -> None:
+    """Press the mouse at the first place of the canvas, in shares of its size; let go at the last.
+    """
+    box = page.locator(".leanclips canvas").bounding_box()
+    places = [(box["x"] + across * box["width"], box["y"] + down * box["height"])
+              for across, down in corners]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=4)
+    page.mouse.up()
+
+
+def widget(page, text: str):
+    """The widget, once `text` stands in it."""
+    shown = page.locator(".leanclips", has_text=text)
+    shown.or_(page.locator(FAILED)).first.wait_for()
+    assert page.locator(FAILED).all_inner_texts() == []
+    return shown
+
+
+@pytest.mark.slow
+def test_squares_are_drawn_moved_copied_and_undone_in_jupyterlab(run_all, tiny_study, server):
+    """Clips of 96×80 pixels, two of each recording."""
+    def roi(number: int) -> str:
+        return str(read_table(tiny_study.table)[number].roi or "")
+
+    page = run_all("clips", tiny_study.study)
+    clips = len(read_table(tiny_study.table))
+    widget(page, f"0 of {clips} marked")
+    widget(page, "frame 1 of 6")
+    drag(page, [(1 / 8, 1 / 10), (3 / 8, 3 / 10), (5 / 8, 6 / 10)])
+    widget(page, "Saved: 12 8 48.")
+    assert roi(0) == "12 8 48"
+    drag(page, [(3 / 8, 4 / 10), (1 / 2, 1 / 2)])  # by its middle
+    widget(page, "Saved: 24 16 48.")
+    drag(page, [(72 / 96, 64 / 80), (56 / 96, 48 / 80)])  # by a corner
+    widget(page, "Saved: 24 16 32.")
+    cells = page.locator(".jp-Cell").count()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Shift+ArrowDown")
+    widget(page, "Saved: 23 26 32.")
+    page.keyboard.press("n")
+    widget(page, f"Clip 2 of {clips}")
+    page.keyboard.press("c")
+    widget(page, f"2 of {clips} marked")
+    assert (roi(0), roi(1)) == ("23 26 32", "23 26 32")
+    for key in "ddxz":  # in a notebook's command mode: delete and cut cells
+        page.keyboard.press(key)
+    widget(page, "Undone: no square")
+    assert page.locator(".jp-Cell").count() == cells
+    assert (roi(0), roi(1)) == ("23 26 32", "")
+    page.get_by_role("button", name="Undo").click()
+    widget(page, "Undone: 24 16 32.")
+    assert roi(0) == "24 16 32"
+    page.get_by_role("button", name="Next unmarked").click()
+    widget(page, f"Clip 2 of {clips}")
+    page.keyboard.press("Control+s")
+    page.wait_for_function(SAVED)
+    saved = (server[1] / "clips.ipynb").read_text()
+    assert "widget-view" in saved and "JFIF" not in saved and len(saved) < 30_000
+    assert not {"image/png", "image/jpeg"} & {kind for cell in json.loads(saved)["cells"]
+                                              for output in cell.get("outputs", [])
+                                              for kind in output.get("data", {})}
+
+
+# A tab is marked as long as its notebook has changes that are not saved.
+SAVED = "() => !document.querySelector('.lm-DockPanel-tabBar .jp-mod-dirty')"
