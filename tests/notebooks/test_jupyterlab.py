@@ -93,3 +93,44 @@ def test_squares_are_drawn_moved_copied_and_undone_in_jupyterlab(run_all, tiny_s
 
 # A tab is marked as long as its notebook has changes that are not saved.
 SAVED = "() => !document.querySelector('.lm-DockPanel-tabBar .jp-mod-dirty')"
+
+
+PICTURE = "() => document.querySelector('.leanclips canvas').toDataURL()"
+COLUMN = """share => {
+    const canvas = document.querySelector('.leanclips canvas');
+    const place = Math.round(share * canvas.width);
+    return [...canvas.getContext('2d').getImageData(place, 0, 1, canvas.height).data].join();
+}"""
+
+
+@pytest.mark.slow
+def test_two_variants_play_in_step_under_a_wipe_in_jupyterlab(run_all, finished_study):
+    page = run_all("compression", finished_study.study)
+    widget(page, "VMAF NEG of frame 1: ■ optimized")
+    source = page.evaluate(COLUMN, 0.3)
+    drag(page, [(0.5, 0.5), (0.6, 0.5), (0.1, 0.5)])
+    assert page.get_by_label("Wipe").input_value() == "10"
+    assert page.evaluate(COLUMN, 0.3) != source  # now that of the optimized file
+    for _ in range(20):
+        page.keyboard.press("ArrowRight")
+    assert page.get_by_label("Wipe").input_value() == "50"
+    assert page.evaluate(COLUMN, 0.3) == source
+    page.keyboard.press("d")
+    apart = page.evaluate(PICTURE)
+    page.get_by_label("Right variant").select_option("source")
+    widget(page, "frame 1 of 6")
+    page.wait_for_function(f"({COLUMN})(0.3).split(',').every((v, i) => v === (i % 4 < 3 ? '0' : "
+                           "'255'))")  # a file does not differ from itself
+    assert page.evaluate(PICTURE) != apart
+    page.get_by_label("Right variant").select_option("constant")
+    widget(page, "■ constant")
+    page.locator(".leanclips canvas").click()
+    page.keyboard.press(".")
+    widget(page, "VMAF NEG of frame 2: ■ constant")
+    page.keyboard.press(" ")
+    widget(page, "VMAF NEG of frame 5: ■ constant")
+    page.get_by_label("Order of the clips").select_option("savings")
+    widget(page, "Clip 1 of 12")
+    page.keyboard.press("Control+s")
+    page.wait_for_function(SAVED)
+    assert page.locator(".leanclips .problem").count() == 0

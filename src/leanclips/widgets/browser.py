@@ -22,25 +22,22 @@ def script(name: str) -> str:
 
 
 class ClipWidget(anywidget.AnyWidget):
-    """A list of clips, one of which is shown (`current`, an id).
+    """A list of clips, of which `show(id)` shows one; without an id again the `current` one.
 
-    The script asks `{"do": name, "with": arguments}` for one of `asks`, methods of the widget. They
-    answer by `tell`. A problem becomes a sentence in the widget.
+    The script asks `{"do": method, "with": arguments}`; methods answer by `tell`.
     """
 
     _css = (HERE / "widgets.css").read_text(encoding="utf-8")
-    asks: tuple[str, ...] = ()
 
     def __init__(self, clips: Sequence[Clip]):
         super().__init__()
         self.clips, self.current = list(clips), clips[0].id
         self.on_msg(lambda widget, asked, buffers: self.ask(asked["do"], *asked["with"]))
 
-    def ask(self, name: str, *arguments: object) -> None:
-        if name not in self.asks:
-            raise ValueError(f"the browser asks for '{name}'")
+    def ask(self, method: str, *arguments: object) -> None:
+        """Do what the script asks for; a problem becomes a sentence in the widget."""
         try:
-            getattr(self, name)(*arguments)
+            getattr(self, method)(*arguments)
         except (StudyError, OSError) as error:
             self.tell("problem", text=sentence(error))
 
@@ -49,26 +46,16 @@ class ClipWidget(anywidget.AnyWidget):
         self.send({"what": what, **facts}, list(buffers))
 
     @property
-    def clip(self) -> Clip:
-        return self.clips[self.place]
-
-    @property
     def place(self) -> int:
         """That of the current clip in the list."""
         return next(place for place, clip in enumerate(self.clips) if clip.id == self.current)
 
     def step(self, by: int) -> None:
-        """Show the clip `by` places on; the list's ends stop."""
         self.show(self.clips[min(max(self.place + by, 0), len(self.clips) - 1)].id)
 
     def find(self, text: str) -> None:
         """Name the first clips whose id, class or recording holds `text`."""
+        named = [(clip.id, f"{clip.label}, recording {clip.group}") for clip in self.clips]
         wanted = text.strip().casefold()
-        found = [clip for clip in self.clips
-                 if wanted in f"{clip.id} {clip.label} {clip.group}".casefold()]
-        self.tell("found", of=text, clips=[[clip.id, f"{clip.label}, recording {clip.group}"]
-                                           for clip in found[:MOST_FOUND]])
-
-    def show(self, clip_id: str | None = None) -> None:
-        """Show a clip: by default again the one that was shown last."""
-        raise NotImplementedError
+        found = [names for names in named if wanted in " ".join(names).casefold()]
+        self.tell("found", of=text, clips=found[:MOST_FOUND])

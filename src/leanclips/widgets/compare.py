@@ -1,142 +1,87 @@
-"""A variant's clips beside the source crops they were made from, frame by frame."""
+"""Two variants of a clip, playing in step: wipe, difference, and the score of each frame."""
 
-from collections.abc import Callable, Sequence
-from html import escape
+import json
 from pathlib import Path
 
-import cv2
-import ipywidgets as widgets
 import numpy as np
+import pandas as pd
 
-from leanclips.clips import Clip
-from leanclips.compression.inspect import probe
+from leanclips.compression.ffmpeg import compare
+from leanclips.compression.inspect import inspect, probe
 from leanclips.errors import StudyError
-from leanclips.report.formats import megabytes
-from leanclips.report.results import Encoded
+from leanclips.records import IN_ORDER, LAST
+from leanclips.report.formats import NAMES, several
+from leanclips.report.results import Encoded, Results, load
 from leanclips.study import SOURCE
+from leanclips.widgets.browser import ClipWidget, script
 
-WIDTH = 448  # pixels of each picture in the page
+SHOWN = ["variant", "bytes_out", "quality", "reason"]
 
 
-class Frames:
-    """A clip's frames (height, width, 3), BGR, as displayed; decoded as they are asked for.
-
-    Forward is quick; going back decodes from the start again. Only one frame is kept.
+def changed(results: Results, first: str, second: str) -> pd.Series:
+    """By test clip, where there are any: in how many seeds the primary classifier, trained on
+    `first`, gives the clip of `second` another class than that of `first`.
     """
-
-    def __init__(self, path: Path):
-        self.path, self.facts = path, probe(path)
-        self._place = float("inf")  # nothing is open yet
-
-    def __getitem__(self, place: int) -> np.ndarray:
-        if place < self._place:
-            self._capture, self._place = cv2.VideoCapture(str(self.path.absolute())), -1
-        while self._place < place:
-            ok, frame = self._capture.read()
-            if not ok:
-                raise StudyError(f"frame {place + 1} cannot be decoded", self.path,
-                                 "replace the clip by a good copy")
-            self._place, self._frame = self._place + 1, frame
-        return self._frame
+    classifier = results.study.primary_endpoint.classifier
+    one, other = (results.answers[classifier, first, tested_on, LAST, IN_ORDER]
+                  for tested_on in (first, second))
+    counts = pd.Series((one != other).sum(axis=0), [clip.id for clip in results.tested])
+    return counts[counts > 0]
 
 
-def png(frame: np.ndarray, width: int | None = None) -> bytes:
-    """A PNG file of the frame, at `width` pixels across if given: each pixel a plain square."""
-    if width is not None:
-        size = width, round(frame.shape[0] * width / frame.shape[1])
-        frame = cv2.resize(frame, size, interpolation=cv2.INTER_NEAREST)
-    return cv2.imencode(".png", frame)[1].tobytes()
+class Compare(ClipWidget):
+    """Choose two variants and the order of the clips; step through these."""
 
+    _esm = script("compare")
 
-def part(frame: np.ndarray, zoom: int, across: int, down: int) -> np.ndarray:
-    """The 1/zoom of the frame's width and height at (across, down) percent of its room."""
-    for axis, place in enumerate((down, across)):
-        shown = max(1, frame.shape[axis] // zoom)
-        first = round((frame.shape[axis] - shown) * place / 100)
-        frame = frame.take(range(first, first + shown), axis)
-    return frame
+    def __init__(self, encoded: Encoded, variant: str):
+        super().__init__(encoded.compared)
+        self.encoded, self.pair, self.order, self.by = encoded, (SOURCE, variant), "table", {}
+        self.reports = {name: encoded.report(name).set_index("clip")
+                        for name in encoded.study.all_variants}
+        self.metrics = {name: getattr(encoded.study.variants.get(name), "metric", "vmaf")
+                        for name in self.reports}
 
+    def choose(self, first: str, second: str, order: str) -> None:
+        """Compare these variants, the clips in this order, from its first clip on."""
+        one, other = self.reports[first], self.reports[second]
+        by = {"savings": other["bytes_out"] / one["bytes_out"], "table": pd.Series(0, one.index),
+              "quality": np.fmin(one["quality"], other["quality"])}.get(order)
+        if by is None:
+            by = -changed(load(self.encoded.layout), first, second)
+        if by.empty:
+            raise StudyError(f"no network changed its mind between {first} and {second}",
+                             self.encoded.layout.study, "choose another order")
+        clips = {clip.id: clip for clip in self.encoded.compared}
+        self.clips = [clips[clip] for clip in by.sort_values(kind="stable").index]
+        self.pair, self.order, self.by = (first, second), order, by
+        self.show(self.clips[0].id)
 
-class ClipViewer(widgets.VBox):
-    """Choose a clip and a frame. A StudyError becomes a sentence that a screen reader announces.
+    def show(self, clip_id: str | None = None) -> None:
+        """Send both files of a clip and what is known of them."""
+        self.current = clip_id or self.current
+        study, mind = self.encoded.study, ""
+        if self.order == "changed":
+            mind = (f"The {NAMES[study.primary_endpoint.classifier]} trained on {self.pair[0]} "
+                    f"changed its mind in {-self.by[self.current]} of "
+                    f"{several(len(study.finetuning.seeds), 'seed')}.")
+        rows = pd.DataFrame([self.reports[name].loc[self.current] for name in (*self.pair, SOURCE)])
+        self.tell("clip", id=self.current, label=self.clips[self.place].label, place=self.place,
+                  clips=len(self.clips), pair=self.pair, order=self.order, metrics=self.metrics,
+                  mind=mind, reports=json.loads(rows[SHOWN].to_json(orient="records")))
+        files = self._files(*self.pair)
+        clip, codec = inspect(files[0]), probe(files[1]).codec
+        self.tell("videos", [file.read_bytes() for file in files], of=self.current,
+                  width=clip.width, height=clip.height, times=clip.times,
+                  codecs=[clip.codec, codec])
 
-    A subclass opens the chosen clip (`_open`) and draws it as the controls say (`_draw`).
-    """
+    def scores(self, clip_id: str) -> None:
+        """Score each frame of both files against the source's, unless that is the file itself."""
+        if clip_id == self.current:
+            metric, (source, *files) = self.metrics[self.pair[1]], self._files(SOURCE, *self.pair)
+            curves = [None if file == source else
+                      compare(file, source, metric, None)[0].round(4).tolist() for file in files]
+            self.tell("scores", of=clip_id, curves=curves, metric=metric)
 
-    def __init__(self, clips: Sequence[Clip], controls: Sequence[widgets.ValueWidget],
-                 picture: widgets.Widget, *buttons: widgets.Widget):
-        self.clip = widgets.Dropdown(description="Clip", options=[
-            (f"{clip.label}: {clip.id}", clip.id) for clip in clips])
-        self.frame, self.status = slider("Frame"), widgets.HTML()
-        super().__init__([self.clip, self.frame, *controls, *buttons, self.status, picture])
-        self.clip.observe(lambda change: self._try(self._open), "value")
-        for control in (self.frame, *controls):
-            control.observe(lambda change: self._try(self._draw), "value")
-        self._try(self._open)
-
-    def _try(self, step: Callable, *arguments: object) -> None:
-        try:
-            step(*arguments)
-        except StudyError as error:
-            self._say(error)
-
-    def _say(self, message: object) -> None:
-        self.status.value = f'<span role="status">{escape(str(message))}</span>'
-
-
-class Compare(ClipViewer):
-    """The same frame of both files, side by side, as near as the pixels."""
-
-    def __init__(self, results: Encoded, variant: str):
-        self.results, self.names = results, (SOURCE, variant)
-        self.reports = {name: results.report(name).set_index("clip") for name in self.names}
-        self.zoom = widgets.Dropdown(description="Zoom", value=1, options=[
-            (f"{zoom}×", zoom) for zoom in (1, 2, 4, 8)])
-        self.across, self.down = slider("Across", 100, 50), slider("Down", 100, 50)
-        self.captions = {name: widgets.HTML() for name in self.names}
-        self.pictures = {name: widgets.Image(format="png", layout=widgets.Layout(width="100%"))
-                         for name in self.names}
-        half = widgets.Layout(width="50%", max_width=f"{WIDTH}px")
-        pair = [widgets.VBox([self.pictures[name], self.captions[name]], layout=half)
-                for name in self.names]
-        super().__init__(results.compared, (self.zoom, self.across, self.down), widgets.HBox(pair))
-
-    def _open(self) -> None:
-        """Show the chosen clip from its first frame."""
-        self.frames, self.status.value = {}, ""
-        try:
-            self.frames = {name: Frames(self.results.layout.made_clip(name, self.clip.value))
-                           for name in self.names}
-        except StudyError:
-            for picture in self.pictures.values():
-                picture.value = b""
-            raise
-        for name, caption in self.captions.items():
-            row = self.reports[name].loc[self.clip.value]
-            told = f"{name}: {megabytes(row['bytes_out'])}"
-            if name != SOURCE:
-                told += (f", {row['bytes_out'] / row['bytes_in']:.0%} of the source crop, VMAF NEG "
-                         f"{row['quality']:.1f}")
-                told += f" ({row['reason']})" if row["reason"] != name else ""
-            caption.value = escape(told)
-        set_range(self.frame, min(frames.facts.frames for frames in self.frames.values()) - 1)
-        self._draw()
-
-    def _draw(self) -> None:
-        self.across.disabled = self.down.disabled = self.zoom.value == 1
-        for name, frames in self.frames.items():
-            shown = part(frames[self.frame.value], self.zoom.value, self.across.value,
-                         self.down.value)
-            self.pictures[name].value = png(shown, WIDTH)
-
-
-def slider(description: str, most: int = 0, value: int = 0, step: int = 1) -> widgets.IntSlider:
-    return widgets.IntSlider(description=description, min=0, max=most, value=value, step=step,
-                             layout=widgets.Layout(width="640px", max_width="100%"))
-
-
-def set_range(slider: widgets.IntSlider, most: int, least: int = 0, value: int = 0) -> None:
-    """Set a slider's ends and value in one step, so that no end cuts the value on the way."""
-    with slider.hold_trait_notifications():
-        slider.min, slider.max = least, most
-        slider.value = min(max(value, least), most)
+    def _files(self, *variants: str) -> list[Path]:
+        return [self.encoded.layout.made_clip(name, self.current) for name in variants]

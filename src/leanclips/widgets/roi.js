@@ -54,12 +54,13 @@ function render({ model, el }) {
     ? change(suggestion) : said({ text: "No motion stands out in this clip." });
   const whole = () => change(largest);
   const undo = () => order("undo");
+  const clear = () => order("mark", clip);
   const actions = {
     " ": () => play.toggle(), ",": () => play.step(-1), ".": () => play.step(1),
     p: () => order("step", -1), n: () => order("step", 1), u: () => order("unmarked"),
     PageUp: () => order("step", -1), PageDown: () => order("step", 1),
     m: accept, c: () => order("copy"), l: whole, z: undo,
-    Delete: () => order("clear"), Backspace: () => order("clear"),
+    Delete: clear, Backspace: clear,
     ArrowLeft: nudge(-1, 0), ArrowRight: nudge(1, 0), ArrowUp: nudge(0, -1), ArrowDown: nudge(0, 1),
     "+": nudge(0, 0, 1), "=": nudge(0, 0, 1), "-": nudge(0, 0, -1), _: nudge(0, 0, -1),
   };
@@ -129,7 +130,7 @@ function render({ model, el }) {
     make("div", { className: "row" },
       button("Use suggestion", "M", accept),
       button("Copy from previous of the recording", "C", actions.c),
-      button("Largest", "L", whole), button("No square", "Del", actions.Delete),
+      button("Largest", "L", whole), button("No square", "Del", clear),
       button("Undo", "Z", undo)),
     make("div", { className: "row" },
       make("label", {}, "Left ", numbers.x), make("label", {}, "Top ", numbers.y),

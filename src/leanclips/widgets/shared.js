@@ -79,33 +79,40 @@ function finder(ask, open) {
   return { element: make("span", {}, field, list), found };
 }
 
-/** Play and scrub: `show` gets the number of the frame to show; `ready` is how many there are. */
-function player(show) {
+/** Play and scrub: `show` gets the number of the frame to show. Playing goes by a timer, or `drive`
+ * does it: it gets true to start and false to stop, and tells the frame that it reached (`moved`).
+ */
+function player(show, drive) {
   let timer = null, fps = 25, ready = 0;
   const range = make("input", { type: "range", min: 0, max: 0, value: 0, "aria-label": "Frame" });
   const play = make("button", { type: "button", className: "play" });
   const told = make("output");
   let name = (frame) => `frame ${frame + 1}`;
-  const go = (frame) => {
+  const moved = (frame) => {
     range.value = clamp(frame, 0, Math.max(ready - 1, 0));
     told.textContent = name(Number(range.value));
     range.setAttribute("aria-valuetext", told.textContent);
+  };
+  const go = (frame) => {
+    moved(frame);
     show(Number(range.value));
   };
+  const tick = () => go(frame() + 1 < ready ? frame() + 1 : 0);
   const run = (on) => {
-    clearInterval(timer);
-    timer = on ? setInterval(() => go(frame() + 1 < ready ? frame() + 1 : 0), 1000 / fps) : null;
+    if (!drive) clearInterval(timer);
+    timer = !on ? null : drive ? 0 : setInterval(tick, 1000 / fps);
+    drive?.(on);
     play.textContent = on ? "❚❚" : "▶";
     play.setAttribute("aria-label", on ? "Pause" : "Play");
   };
   const frame = () => Number(range.value);
   const toggle = () => run(timer === null);
   play.onclick = toggle;
-  range.oninput = () => go(frame());
+  range.oninput = () => { if (drive) run(false); go(frame()); };
   run(false);
   return {
     element: make("div", { className: "row player" }, play, range, told),
-    frame, toggle, go,
+    frame, toggle, go, moved,
     step: (by) => { run(false); go(frame() + by); },
     stop: () => run(false),
     open: (frames, rate, naming) => {
