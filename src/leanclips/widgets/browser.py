@@ -56,6 +56,5 @@ class ClipWidget(anywidget.AnyWidget):
     def find(self, text: str) -> None:
         """Name the first clips whose id, class or recording holds `text`."""
         named = [(clip.id, f"{clip.label}, recording {clip.group}") for clip in self.clips]
-        wanted = text.strip().casefold()
-        found = [names for names in named if wanted in " ".join(names).casefold()]
+        found = [row for row in named if text.strip().casefold() in " ".join(row).casefold()]
         self.tell("found", of=text, clips=found[:MOST_FOUND])

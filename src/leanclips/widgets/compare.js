@@ -10,7 +10,7 @@ const METRICS = { vmaf: "VMAF NEG", vmaf1: "VMAF v1", ssim: "SSIM", xpsnr: "XPSN
 
 function size_of(bytes) {
   const [unit, factor] = bytes < 1e6 ? ["kB", 1e3] : ["MB", 1e6];
-  return `${(bytes / factor).toPrecision(bytes / factor < 100 ? 3 : 4)} ${unit}`;
+  return `${Number((bytes / factor).toPrecision(3))} ${unit}`;
 }
 
 /** What the reports say of a variant's clip. */

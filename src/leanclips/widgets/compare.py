@@ -15,8 +15,6 @@ from leanclips.report.results import Encoded, Results, load
 from leanclips.study import SOURCE
 from leanclips.widgets.browser import ClipWidget, script
 
-SHOWN = ["variant", "bytes_out", "quality", "reason"]
-
 
 def changed(results: Results, first: str, second: str) -> pd.Series:
     """By test clip, where there are any: in how many seeds the primary classifier, trained on
@@ -68,7 +66,7 @@ class Compare(ClipWidget):
         rows = pd.DataFrame([self.reports[name].loc[self.current] for name in (*self.pair, SOURCE)])
         self.tell("clip", id=self.current, label=self.clips[self.place].label, place=self.place,
                   clips=len(self.clips), pair=self.pair, order=self.order, metrics=self.metrics,
-                  mind=mind, reports=json.loads(rows[SHOWN].to_json(orient="records")))
+                  mind=mind, reports=json.loads(rows.to_json(orient="records")))
         files = self._files(*self.pair)
         clip, codec = inspect(files[0]), probe(files[1]).codec
         self.tell("videos", [file.read_bytes() for file in files], of=self.current,
