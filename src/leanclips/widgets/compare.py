@@ -36,7 +36,7 @@ class Compare(ClipWidget):
         super().__init__(encoded.compared)
         self.encoded, self.pair, self.order, self.by = encoded, (SOURCE, variant), "table", {}
         self.reports = {name: encoded.report(name).set_index("clip")
-                        for name in encoded.study.all_variants}
+                        for name in encoded.study.encoded}
         self.metrics = {name: getattr(encoded.study.variants.get(name), "metric", "vmaf")
                         for name in self.reports}
 
