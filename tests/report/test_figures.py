@@ -13,7 +13,7 @@ from leanclips.report.results import load
 
 def test_a_figure_is_written_for_both_themes_with_its_numbers(of_protocol, tmp_path):
     found = view.View(of_protocol).figures
-    assert {"frontier", "differences", "cross", "confusion", "savings", "quality", "learning",
+    assert {"frontier", "cross", "confusion", "savings", "quality", "learning",
             "time"} == set(found)
     for name, figure in found.items():
         figure.write(tmp_path / name)
@@ -63,7 +63,7 @@ def test_two_drawings_of_the_same_records_have_equal_bytes(results, tmp_path, ma
 
 @pytest.mark.parametrize("margin, shown", [(0.05, "±5 points"), (0.004, "±0.4 points")])
 def test_a_margin_is_told_as_it_is(make_records, margin, shown):
-    assert shown in figures.differences(load(make_records(margin=margin))).caption
+    assert shown in figures.frontier(load(make_records(margin=margin))).caption
 
 
 def test_another_tools_files_stand_among_the_qualities(make_records):
@@ -98,7 +98,7 @@ def test_alt_text_of_the_confusions_names_the_worst_or_says_there_is_none(make_r
     assert "walk taken for jump, 100% of its clips" in figures.confusion(walks).alt
 
 
-@pytest.mark.parametrize("make", [figures.frontier, figures.differences, figures.cross_matrix,
+@pytest.mark.parametrize("make", [figures.frontier, figures.cross_matrix,
                                   figures.learning_curves, figures.savings, figures.quality])
 def test_a_classifier_that_is_not_trained_on_every_variant_is_drawn(of_some, tmp_path, make):
     figure = make(of_some)

@@ -119,7 +119,7 @@ def test_a_margin_changed_after_the_runs_is_said_wherever_a_verdict_stands(make_
     after = view.View(results)
     assert after.restated == CHANGED and after.headline.endswith(CHANGED)
     for shown in (*map(after.tables.get, ("summary", "differences", "time")),
-                  after.figures["differences"]):
+                  after.figures["frontier"]):
         assert shown.caption.endswith(CHANGED)
 
 

@@ -16,17 +16,10 @@ from leanclips.report.results import Encoded, Results
 from leanclips.study import (CRNN, ORIGINALS, OWN, SOURCE, Constant, External, Optimized,
                              Study)
 
-MOST_NAMES_WITH_NUMBERS = 8
+MOST_NAMES_WITH_NUMBERS, MOST_DRAWN = 8, 2000  # more marks become a picture in the SVG
 CURVES = {"train_accuracy": "training", "validation_accuracy": "validation"}
 CODEC_NAMES = {"h264": "H.264", "hevc": "HEVC", "av1": "AV1"}
 SHARES = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0)
-
-
-def _looks(results: Encoded) -> dict[str, dict[str, object]]:
-    """Colour and marker of each variant, the same in every figure."""
-    names = results.study.all_variants
-    return {name: {"color": colour, "marker": marker} for (name, colour), marker in zip(
-        colours(names).items(), markers(names).values(), strict=True)}
 
 
 def frontier(results: Results) -> Figure:
@@ -115,39 +108,6 @@ def _draw_inputs(results: Results, data: pd.DataFrame, rows: int, theme: Theme) 
     ax.axvline(measures.majority(results), color=theme.ink, linewidth=1, linestyle="--")
     ax.set(xlabel="Test accuracy", ylabel="")
     percent_axis(ax.xaxis)
-    return canvas
-
-
-def differences(results: Results) -> Figure:
-    data = measures.comparisons(results)
-    each = "; ".join(told(data, "{classifier:words}, {variant} tested on {tested:words}: "
-                                f"{CHANGE}, {{verdict}}"))
-    caption = ("Test accuracy less that of training on the source, same seeds and clips. Thick "
-               "line: 90% interval; thin: 95%; band: the margin of "
-               f"±{within(results.study.margin)} points. Both lines inside the band: "
-               f"equivalent, if there are enough recordings. {measures.restated(results)}")
-    return Figure("differences", caption.strip(),
-                  f"Paired differences in points with 90% intervals. {each}.",
-                  data, lambda theme: _draw_differences(results, data, theme))
-
-
-def _draw_differences(results: Results, data: pd.DataFrame, theme: Theme) -> Canvas:
-    canvas, axes = panels(len(results.study.classifiers), 1, 0.9 + 0.42 * len(data), sharex=True)
-    looks, margin = _looks(results), results.study.margin
-    for ax, classifier in zip(axes, results.study.classifiers, strict=True):
-        ax.axvspan(-margin, margin, color=theme.faint, alpha=0.45, linewidth=0)
-        ax.axvline(0, color=theme.ink, linewidth=1)
-        for row in data[data.classifier == classifier].itertuples():
-            name, look = f"{row.variant} on {in_words(row.tested)}", looks[row.variant]
-            for ends, width in (((row.low95, row.high95), 1.2), ((row.low90, row.high90), 4)):
-                ax.plot(ends, [name, name], linewidth=width, color=look["color"],
-                        solid_capstyle="butt")
-            ax.plot([row.difference], [name], markersize=9, markeredgecolor=theme.page, **look)
-        ax.set(title=heading(classifier))
-        ax.margins(y=0.15)
-        ax.invert_yaxis()
-    points_axis(axes[-1].xaxis)
-    axes[-1].set_xlabel("Difference from training on the source, points")
     return canvas
 
 
@@ -269,6 +229,7 @@ def _draw_rows(results: Encoded, names: Sequence[str], data: pd.DataFrame, colum
     rows = {"x": column, "y": "variant", "order": names, "legend": False, "ax": ax}
     np.random.seed(7)  # the strip's jitter draws from it
     sns.stripplot(data, hue="variant", jitter=0.3, size=3.5, alpha=0.45,
+                  rasterized=len(data) > MOST_DRAWN,
                   palette=colours(results.study.all_variants) | {ORIGINALS: theme.ink}, **rows)
     box = {f"{part}props": {"color": theme.ink, "linewidth": 1.4}
            for part in ("box", "whisker", "cap", "median")}

@@ -103,7 +103,7 @@ def _tables(results: Results) -> Iterator[Table]:
 
 def _figures(results: Results) -> Iterator[Figure]:
     yield from (make(results) for make in (
-        figures.frontier, figures.differences, figures.cross_matrix, figures.confusion,
+        figures.frontier, figures.cross_matrix, figures.confusion,
         figures.savings, figures.quality))
     if CRNN in results.study.classifiers:
         yield figures.learning_curves(results)
