@@ -11,13 +11,14 @@ Writes same_scene.csv beside this file (the book shows it) and prints it.
 import argparse
 from collections import Counter
 from pathlib import Path
+from runpy import run_path
 
 import numpy as np
 import pandas as pd
 from common import show
 
-from leanclips.clips import read_table
 from leanclips.datasets import scenes
+from leanclips.study import load_study
 
 HERE = Path(__file__).parent
 DATA = HERE.parents[1] / "data"
@@ -34,8 +35,8 @@ BY_EYE = {frozenset(pair.split()) for pair in (
 
 
 def rows(name: str, root: Path) -> list[dict]:
-    """The table's rows for the clips of one study."""
-    clips = read_table(DATA / name / "clips.csv")
+    """The table's rows for the clips of one study, whose names tell the recordings."""
+    clips = run_path(str(DATA / name / "table.py"))["table"](root, load_study(DATA / name))
     seen, made = scenes.outlines([root / clip.file for clip in clips]), []
     groups = np.array([clip.group for clip in clips])
     alone = [clip.id for clip in clips]

@@ -126,7 +126,7 @@ def test_the_features_as_measured_keep_their_promises(measured):
 def test_the_intervals_as_measured_hold_what_they_say(measured):
     """As comparing.md says, of the two large studies."""
     found = measured["coverage"].data.query("study != 'jhmdb'")
-    assert len(found) == 24 and found["coverage"].between(0.88, 0.92).all()
+    assert len(found) == 24 and found["coverage"].between(0.88, 0.925).all()
     lost = found[(found["truth"] == -0.02) & (found["loss"] != "on whole recordings")]
     assert len(lost) == 12 and lost["equivalent"].max() <= 0.055
     whole = found[found["loss"] == "on whole recordings"]  # comparing.md names it the hardest

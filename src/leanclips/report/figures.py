@@ -19,7 +19,7 @@ from leanclips.study import (CRNN, ORIGINALS, OWN, SOURCE, Constant, External, O
 MOST_NAMES_WITH_NUMBERS, MOST_DRAWN = 8, 2000  # more marks become a picture in the SVG
 CURVES = {"train_accuracy": "training", "validation_accuracy": "validation"}
 CODEC_NAMES = {"h264": "H.264", "hevc": "HEVC", "av1": "AV1"}
-SHARES = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0)
+SHARES = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0)
 
 
 def frontier(results: Results) -> Figure:
