@@ -142,8 +142,8 @@ def group_split(clips: Sequence[Clip], fraction: float, seed: int) -> set[str]:
     worst = max(sorted(missed), key=lambda label: missed[label])
     if missed[worst] == ONE_SIDED:
         raise StudyError(f"the class '{worst}' cannot be both trained on and validated on",
-                         "clips.csv", "its recordings hold clips of other classes too: add "
-                         "recordings of that class, or correct the column group")
+                         "clips.csv", "it has one recording, or its recordings hold clips of other "
+                         "classes too: add recordings, or correct the column group")
     return {clip.id for clip in clips if clip.group in nearest}
 
 

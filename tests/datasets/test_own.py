@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
 
 from leanclips.clips import (Clip, Role, Roi, group_of, load_clips, of_role, read_table,
                              write_table)
@@ -111,30 +109,6 @@ def test_a_recording_is_held_out_for_all_its_classes(tmp_path, make_clip):
     assert check_study(tmp_path / "mine").problems == ()
 
 
-@given(st.dictionaries(st.tuples(st.sampled_from("ab"), st.integers(0, 9)), st.integers(1, 9),
-                       min_size=6))
-def test_each_class_keeps_two_recordings_whatever_the_order_of_rows(sizes):
-    names = {label: [n for of, n in sizes if of == label] for label in "ab"}
-    assume(min(map(len, names.values())) > 2)
-    scanned = [Clip(f"{label}-{n}-{k}", f"{label}/{n}-{k}.mp4", label, f"{label}/{n}", Role.TARGET)
-               for (label, n), size in sizes.items() for k in range(size)]
-    table = hold_out(scanned, Path(), 0.24, set())
-    assert set(hold_out(scanned[::-1], Path(), 0.24, set())) == set(table)
-    for label in "ab":
-        kept = Counter(clip.group for clip in of_role(table, Role.TARGET) if clip.label == label)
-        out = {clip.group for clip in of_role(table, Role.HELDOUT) if clip.label == label}
-        assert len(kept) > 1 and out and not out & kept.keys()
-
-
-def test_a_class_of_one_large_and_two_small_recordings_keeps_two_of_them():
-    scanned = [Clip(f"{label}-{group}-{k}", f"{label}/{group}-{k}.mp4", label, f"{label}/{group}",
-                    Role.TARGET)
-               for label, sizes in (("a", [1000, 1, 1]), ("b", [10] * 25))
-               for group, size in enumerate(sizes) for k in range(size)]
-    heldout = of_role(hold_out(scanned, Path(), 0.24, set()), Role.HELDOUT)
-    assert Counter(clip.label for clip in heldout) == {"a": 1, "b": 60}
-
-
 @pytest.mark.parametrize("fraction", [0.1, 0.24, 0.5])
 def test_the_fraction_of_each_class_is_held_out(fraction):
     scanned = [Clip(f"{label}-{n}", f"{label}/{n}.mp4", label, f"film{n // 2 % 60}", Role.TARGET)
@@ -145,12 +119,10 @@ def test_the_fraction_of_each_class_is_held_out(fraction):
     assert counts["b"] == pytest.approx(100 * fraction, abs=2)
 
 
-def test_recordings_that_span_too_many_classes_are_reported(tmp_path, make_clip):
-    """Four films, each class in another three: one left out of a class leaves another too few."""
-    for name in ("a/x_1", "a/y_1", "a/z_1", "b/x_1", "b/y_1", "b/w_1", "c/x_1", "c/z_1", "c/w_1",
-                 "d/y_1", "d/z_1", "d/w_1"):
-        make_clip(tmp_path / "clips" / f"{name}.mp4", "text")
-    with pytest.raises(StudyError, match="no choice of recordings to hold out leaves each class"):
+def test_a_class_that_keeps_one_recording_to_train_on_is_told(tmp_path, make_clip):
+    for name in ("a/x_1", "a/y_1", "b/v_1", "b/w_1", "b/z_1"):
+        make_clip(tmp_path / "clips" / f"{name}.mp4")
+    with pytest.raises(StudyError, match="the target class 'a' has one group only"):
         new_study(tmp_path / "mine", tmp_path / "clips", group_pattern=r"(?P<group>.+)_\d",
                   heldout=0.24)
 
@@ -284,7 +256,7 @@ def test_a_table_py_of_the_study_makes_its_table(clips, tmp_path, make_clip):
     ({"group_pattern": "(?P<group>"}, "the group pattern is not a regular expression"),
     ({"group_pattern": "(?P<group>[a-z]).*k"}, "does not match the group pattern"),
     ({"group_pattern": "(?P<group>_)", "heldout": 0.24},
-     r"the class 'hop' has only 1 recording\(s\) and needs 3"),
+     "the class 'hop' cannot be both trained on and validated on; it has one recording"),
     ({"heldout": 1.0}, "is no fraction to hold out"),
     ({"pretrain": ["fly"]}, "holds no class 'fly' to pretrain on; name some of hop, run, sit"),
     ({"pretrain": ["hop", "sit"]}, "the target clips have only one class"),

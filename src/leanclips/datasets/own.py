@@ -1,10 +1,9 @@
 """Studies of your own clips: make one from a folder, and check it before it runs."""
 
 import csv
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from runpy import run_path
@@ -27,13 +26,12 @@ from leanclips.report.formats import duration, listing, several
 from leanclips.report.statistics import least_margin, recordings_needed
 from leanclips.rounds import (LEAKS, divided, group_split, pretraining_leaks, pretraining_split,
                               rounds)
-from leanclips.study import CrossValidation, Holdout, Study, load_study
+from leanclips.study import CRNN, CrossValidation, Holdout, Study, load_study
 from leanclips.workers import cores, progress
 
 FEW_CLIPS = 20
 HELDOUT = 0.24
-CHOICES_TRIED = 20
-FEWEST_TO_HOLD_OUT = 3  # recordings of a class
+FEWEST_TO_HOLD_OUT = 3  # recordings of a class: to train on, to validate on and to hold out
 LISTED = 5
 SETTINGS = """\
 title: {title}
@@ -172,41 +170,16 @@ def _alone(table: Sequence[Clip], study: Study) -> list[str]:
 
 def hold_out(scanned: list[Clip], root: Path, fraction: float | None,
              pretrain: set[str]) -> list[Clip]:
-    """Hold out whole recordings of each target class, leaving at least two to train on.
-
-    A recording with clips of several classes is held out for all of them. A class that a choice
-    leaves with fewer than two keeps its largest one in the next choice.
+    """Hold out whole recordings of each target class; one with clips of several classes is held out
+    for all of them.
     """
     labels = {clip.label for clip in scanned}
     if unknown := pretrain - labels:
         raise StudyError(f"holds no class '{min(unknown)}' to pretrain on", root,
                          f"name some of {', '.join(sorted(labels))}")
     target = [clip for clip in scanned if clip.label not in pretrain]
-    if fraction is None or not target:
-        return with_roles(scanned, set(), pretrain)
-    sizes: dict[str, Counter[str]] = defaultdict(Counter)
-    for clip in target:
-        sizes[clip.label][clip.group] += 1
-    for label, groups in sorted(sizes.items()):
-        if len(groups) < FEWEST_TO_HOLD_OUT:
-            raise StudyError(f"the class '{label}' has only {len(groups)} recording(s) and needs "
-                             "3: to train on, to validate on and to hold out", root,
-                             "add clips, or tell recordings apart by --group-pattern")
-    stays: set[str] = set()
-    for seed in range(CHOICES_TRIED):
-        free = [clip for clip in target if clip.group not in stays]
-        if {clip.label for clip in free} != sizes.keys():
-            break
-        with suppress(StudyError):  # no split has every class on both sides
-            heldout = group_split(free, fraction, seed)
-            gone = {clip.group for clip in free if clip.id in heldout}
-            short = [groups for groups in sizes.values() if len(groups.keys() - gone) < 2]
-            if not short:
-                return with_roles(scanned, heldout, pretrain)
-            stays |= {max(sorted(groups), key=groups.get) for groups in short}
-    raise StudyError("no choice of recordings to hold out leaves each class two to train on: too "
-                     "many recordings hold clips of several classes", root,
-                     "add recordings, or tell them apart by another --group-pattern")
+    heldout = group_split(target, fraction, 0) if fraction and target else set()
+    return with_roles(scanned, heldout, pretrain)
 
 
 def with_rois(clips: Sequence[Clip], path: Path) -> list[Clip]:
@@ -360,7 +333,7 @@ def _notes(table: Sequence[Clip], study: Study, probes: dict[Clip, Probe]) -> li
                      f"of less than {100 * least_margin(recordings):.1f} points; the margin of "
                      f"{100 * study.margin:g} takes {needed}.")
     pretrain, used = of_role(table, Role.PRETRAIN), pretraining_clips(table)
-    if study.pretrains and not pretrain:
+    if CRNN in study.classifiers and not pretrain:
         notes.append("No clip has the role pretrain: the network starts without pretraining.")
     if left_out := len(pretrain) - len(used):
         notes.append(f"{left_out} pretraining clips are of target or held-out recordings and are "
