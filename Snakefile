@@ -98,8 +98,6 @@ rule finetune:  # it is tested on all variants
     input: [layout.done(f"features-{variant}") for variant in study.encoded], pretrained,
     output: done("finetune-{variant}-{seed}")
     benchmark: layout.stage_times / "finetune" / "{variant}-{seed}.tsv"
-    # A network that trains its backbone takes the memory of many: one at a time.
-    threads: workflow.cores if study.finetuning.finetune_backbone else 1
     priority: lambda wildcards: 1 if wildcards.variant == SOURCE else 0  # the longest first
     shell:
         LEANCLIPS + " finetune {layout.study:q} --variant {wildcards.variant}"

@@ -1,7 +1,6 @@
 """A study that is stopped, changed or run twice ends in the numbers of an undisturbed run."""
 
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -17,7 +16,7 @@ import yaml
 from leanclips import notebook, pipeline
 from leanclips.clips import load_clips
 from leanclips.errors import StudyError
-from leanclips.layout import ROOT, Layout
+from leanclips.layout import Layout
 from leanclips.pipeline import remember_clips
 from leanclips.records import RunResult, read_record
 from leanclips.report import results
@@ -179,21 +178,6 @@ def test_a_stage_that_is_not_there_is_told(tiny_study):
     done = run(tiny_study, "--until", "crob")
     assert done.returncode == 2
     assert done.stderr.startswith("leanclips: --until: there is no stage 'crob'; use one of crop, ")
-
-
-@pytest.mark.parametrize("trained, threads", [("false", "1"), ("true", "3")])
-def test_runs_that_train_a_backbone_go_one_at_a_time(tiny_study, trained, threads):
-    text = tiny_study.settings.read_text()
-    tiny_study.settings.write_text(text.replace("finetuning: {", "finetuning: {"
-                                                f"finetune_backbone: {trained}, "))
-    plan = subprocess.run([sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile",
-                           "--directory", tiny_study.work, "--cores", "3", "--nolock",
-                           "--dry-run"], capture_output=True, text=True,
-                          env=os.environ | {pipeline.RUN_OF: str(tiny_study.study)})
-    jobs = re.findall(r"^rule (\w+):\n((?: .*\n)+)", plan.stdout, flags=re.MULTILINE)
-    found = [re.search(r"threads: (\d+)|$", job)[1] or "1" for name, job in jobs
-             if name == "finetune"]
-    assert found == [threads] * 6, plan.stdout + plan.stderr
 
 
 @pytest.mark.slow

@@ -176,15 +176,13 @@ class Pretraining(Strict):
 class Finetuning(Strict):
     """Training on the target clips, once for each variant and seed.
 
-    `epochs`, `batch_size` and `learning_rate` are the CRNN's. `finetune_backbone` trains the CRNN
-    together with the backbone, from the clips themselves (slow: every epoch decodes every clip);
-    the linear classifiers stay behind the frozen one. `keep_weights` keeps each run's networks.
+    `epochs`, `batch_size` and `learning_rate` are the CRNN's. `keep_weights` keeps each run's
+    networks.
     """
 
     epochs: int = Field(30, ge=1)
     batch_size: int = Field(4, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
-    finetune_backbone: bool = False
     keep_weights: bool = False
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, le=99999)], ...], Field(min_length=1),
                      AfterValidator(_each_once)] = tuple(range(1, 11))

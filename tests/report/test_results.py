@@ -55,8 +55,7 @@ def test_the_probability_of_each_class_can_be_read(results):
 
 @pytest.mark.parametrize("settings, inputs", [
     ({}, ("shuffled", "middle", "mean")), ({"inputs": ["middle"]}, ("middle",)),
-    ({"inputs": []}, ()), ({"classifiers": ["linear"]}, ("middle",)),
-    ({"finetuning": {"seeds": [1, 2], "finetune_backbone": True}}, ())])
+    ({"inputs": []}, ()), ({"classifiers": ["linear"]}, ("middle",))])
 def test_other_inputs_are_read_as_far_as_the_study_has_them(make_records, settings, inputs):
     assert load(make_records(**settings)).inputs == inputs
 

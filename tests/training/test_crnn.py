@@ -1,21 +1,14 @@
 """The CRNN is the case study's, layer by layer, and learns the same bits from the same seed."""
 
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
-from torch.nn.modules.batchnorm import _BatchNorm
-from torchvision import models
 
-from leanclips.study import Backbone, Network, Sampling
-from leanclips.training import backbone, crnn
-from leanclips.training.crnn import (CRNN, EndToEnd, Epoch, Labelled, Trained, initialized, predict,
+from leanclips.study import Network
+from leanclips.training.crnn import (CRNN, Epoch, Labelled, Trained, initialized, predict,
                                      train, trainable_parameters)
-from leanclips.training.features import Frames
 
 LAYERS = Network(embedding=(16, 12, 8), lstm_layers=2, lstm_units=10, decoder=(6, 5))
 SMALL = Network(embedding=(16, 12, 8), lstm_layers=1, lstm_units=8, decoder=(8,), dropout=0.2)
@@ -239,106 +232,3 @@ def test_prediction_changes_nothing_and_does_not_depend_on_the_batch():
     data = clips_of(9, 3)
     torch.testing.assert_close(predict(network, data, 2), predict(network, data, 9))
     assert equal(state, network.state_dict()) and not network.training
-
-SETTINGS = Backbone(name="efficientnet-lite0", size=64)
-BEHIND = SMALL.model_copy(update={"dropout": 0.0})
-
-
-@pytest.fixture
-def network():
-    torch.manual_seed(0)
-    return EndToEnd(SETTINGS, CRNN(1280, 3, BEHIND))
-
-
-@pytest.fixture
-def frames(monkeypatch):
-    """Two clips of ten frames: (2, 10, 64, 64, 3), more than are computed at a time."""
-    monkeypatch.setattr(crnn, "PIXELS_AT_ONCE", 7 * 64 ** 2)
-    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 10, 64, 64, 3),
-                                                              np.uint8))
-
-
-def test_end_to_end_it_begins_as_the_crnn_behind_the_frozen_backbone(network, frames):
-    features = backbone.whole(SETTINGS)(backbone.pixels(frames.flatten(0, 1).numpy()))
-    network.eval()
-    with torch.inference_mode():
-        torch.testing.assert_close(
-            network(frames), network.crnn(features.flatten(1).unflatten(0, (2, 10))),
-            rtol=1e-4, atol=1e-5)
-
-
-def test_gradients_are_those_of_all_frames_at_once(network, frames):
-    """What is computed again on the way back is the same."""
-    network.train()
-    for layer in network.modules():  # chance would have it otherwise each time
-        if hasattr(layer, "_global_params"):
-            layer._global_params = layer._global_params._replace(drop_connect_rate=0)
-    cross_entropy(network(frames), torch.tensor([0, 2])).backward()
-    found = {name: weight.grad.clone() for name, weight in network.named_parameters()}
-    network.zero_grad()
-    seen = network.backbone(backbone.pixels(frames.flatten(0, 1).numpy())).flatten(1)
-    cross_entropy(network.crnn(seen.unflatten(0, (2, 10))), torch.tensor([0, 2])).backward()
-    largest = max(gradient.abs().max() for gradient in found.values())
-    for name, weight in network.named_parameters():
-        torch.testing.assert_close(found[name], weight.grad, rtol=1e-2, atol=1e-4 * largest)
-
-
-def gradients(network, frames, seed=3):
-    """Of a training step under one seed."""
-    torch.manual_seed(seed)
-    network.zero_grad()
-    cross_entropy(network.train()(frames), torch.tensor([0, 2])).backward()
-    return [weight.grad.clone() for weight in network.parameters()]
-
-
-def test_what_chance_leaves_out_is_the_same_when_it_is_computed_again(network, frames,
-                                                                      monkeypatch):
-    """Drop-connect, which this network has, draws other masks, but not on the way back."""
-    found = gradients(network, frames)
-    monkeypatch.setattr(crnn, "checkpoint", lambda function, part, **_: function(part))
-    torch.testing.assert_close(gradients(network, frames), found)
-    assert not torch.equal(gradients(network, frames, seed=4)[0], found[0])
-
-
-def test_every_weight_learns_and_published_statistics_stay(network, frames):
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    network.train()
-    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
-    cross_entropy(network(frames), torch.tensor([0, 2])).backward()
-    optimizer.step()
-    for name, value in network.state_dict().items():
-        if name.startswith("backbone."):
-            assert torch.equal(value, before[name]) == ("running_" in name or "num_b" in name)
-    norms = [layer for layer in network.crnn.modules() if isinstance(layer, _BatchNorm)]
-    assert norms and all(layer.training for layer in norms)
-
-
-@pytest.mark.parametrize("size, parts", [(64, [7, 7, 6]), (128, [1] * 20), (256, [1] * 20)])
-def test_larger_frames_are_computed_fewer_at_a_time(network, frames, monkeypatch, size, parts):
-    seen = []
-    monkeypatch.setattr(crnn, "checkpoint", lambda _, part, **__: seen.append(
-        len(part)) or torch.zeros(len(part), 1280))
-    network.train()(torch.zeros(2, 10, size, size, 3, dtype=torch.uint8))
-    assert seen == parts
-
-
-def test_predictions_decode_a_few_clips_at_a_time(network, frames, monkeypatch):
-    asked = []
-    monkeypatch.setattr(Frames, "__getitem__", lambda self, chosen: asked.append(
-        len(self.paths[chosen])) or frames[:1].repeat(asked[-1], 1, 1, 1, 1)[:, :1])
-    ids = tuple("abcdefghi")
-    clips = Frames(tuple(map(Path, ids)), Sampling(), 64)
-    scores = predict(network, Labelled(ids, clips, torch.zeros(9)))
-    assert scores.shape == (9, 3) and asked == [4, 4, 1]
-
-
-@pytest.mark.parametrize("name, size, features", [("googlenet", 64, 1024),
-                                                  ("inception_v3", 80, 2048)])
-def test_a_backbone_with_auxiliary_classifiers_learns_without_them(tmp_path, name, size, features):
-    built = models.get_model(name, weights=None, init_weights=False)
-    torch.save(built.state_dict(), tmp_path / "made.pth")
-    settings = Backbone(name=name, weights=str(tmp_path / "made.pth"), size=size)
-    network = EndToEnd(settings, CRNN(features, 3, BEHIND)).train()
-    cross_entropy(network(torch.zeros(2, 2, size, size, 3, dtype=torch.uint8)),
-                  torch.tensor([0, 2])).backward()
-    assert all(weight.grad is not None for weight in network.parameters())

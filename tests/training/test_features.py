@@ -17,7 +17,7 @@ from leanclips.layout import Layout
 from leanclips.records import StageRecord, read_csv, read_record
 from leanclips.study import Backbone, Sampling, Study
 from leanclips.training import backbone, features
-from leanclips.training.features import (FeatureDrift, FeatureJob, Frames, clip_features,
+from leanclips.training.features import (FeatureDrift, FeatureJob, clip_features,
                                          cosine_distance, feature_drift, features_of,
                                          frame_indices, load_features, make_features, read_frames,
                                          seen)
@@ -195,17 +195,6 @@ def test_two_processes_at_once_compute_the_same(job):
     assert [process.returncode for process in both] == [0, 0]
     assert names == {clip_features(job)} and len(cached(job)) == 1
     assert not list(job.layout.work.rglob(".aside-*"))
-
-
-def test_frames_are_decoded_when_they_are_asked_for(tmp_path, make_clip):
-    paths = tuple(make_clip(tmp_path / f"{n}.mp4", frames=9, seed=n) for n in range(3))
-    sampling = Sampling(frames=5)
-    clips = Frames(paths, sampling, 32)
-    assert clips[1:].shape == (2, 5, 32, 32, 3)
-    for chosen in (torch.tensor([2, 0]), slice(0, 3, 2)):
-        places = [2, 0] if isinstance(chosen, torch.Tensor) else [0, 2]
-        wanted = [read_frames(paths[n], sampling, 32) for n in places]
-        assert np.array_equal(clips[chosen].numpy(), np.stack(wanted))
 
 
 def test_the_record_beside_the_index_names_settings_content_and_machine(done):

@@ -20,7 +20,6 @@ from leanclips.rounds import rounds
 from leanclips.study import Backbone, Sampling, Together
 from leanclips.training import finetune as stage
 from leanclips.training.crnn import CRNN, Labelled, initialized
-from leanclips.training.features import Frames
 from leanclips.training.finetune import as_seen, finetune
 from leanclips.training.linear import pooled
 from leanclips.training.pretrain import MODEL
@@ -280,24 +279,6 @@ def test_an_unknown_variant_is_told_with_the_known_ones(done):
         finetune(*done, "vendor", 1)
 
 
-@pytest.mark.slow
-def test_a_study_that_trains_its_backbone_runs_and_is_tested_on_all_variants(copied):
-    layout, study, clips = copied
-    frozen = read_record(layout.run("source", 1) / "result.json", RunResult)
-    study = changed(study, finetune_backbone=True, epochs=1)
-    whole = finetune(layout, study, clips, "source", 1)
-    assert whole.result.rounds == frozen.rounds
-    parameters = {name: scores[0].trainable_parameters
-                  for name, scores in whole.result.classifiers.items()}
-    before = {name: scores[0].trainable_parameters for name, scores in frozen.classifiers.items()}
-    assert parameters["crnn"] > before["crnn"] + 3_000_000
-    assert parameters["linear"] == before["linear"]
-    assert set(whole.predictions["input"]) == {"in-order"}
-    tested = whole.predictions.query("part == 'test'")
-    assert set(tested["tested_on"]) == set(study.all_variants)
-    assert len(tested) == 3 * 4 * (1 + 1 + 2)
-
-
 @pytest.fixture(params=["done", "done_in_folds"])
 def both(request, copied):
     """A study of either protocol with a variant that is trained on two others."""
@@ -344,14 +325,6 @@ def test_runs_of_other_variants_have_no_crnn_and_pair_up(both):
     assert set(run.predictions["classifier"]) == {"linear", "temporal"}
     assert run.result.rounds == whole.result.rounds
     assert set(whole.predictions["classifier"]) == set(CLASSIFIERS)
-
-
-def test_frames_of_clips_trained_together_come_part_by_part(tmp_path):
-    frames = [Labelled((name,), Frames((tmp_path / name,), Sampling(frames=4), 32),
-                       torch.tensor([number])) for number, name in enumerate("ab")]
-    whole = stage.joined(frames)
-    assert whole.features.paths == (tmp_path / "a", tmp_path / "b")
-    assert whole.ids == ("a", "b") and whole.labels.tolist() == [0, 1]
 
 
 CLIPS = st.integers(1, 4).flatmap(lambda count: st.integers(1, 9).map(

@@ -54,8 +54,6 @@ OTHER = {
     "finetuning.epochs": (lambda s: with_(s, "finetuning", epochs=3), RUNS),
     "finetuning.learning_rate": (lambda s: with_(s, "finetuning", learning_rate=0.1), RUNS),
     "finetuning.batch_size": (lambda s: with_(s, "finetuning", batch_size=3), RUNS),
-    "finetuning.finetune_backbone": (lambda s: with_(s, "finetuning", finetune_backbone=True),
-                                     RUNS),
     "finetuning.keep_weights": (lambda s: with_(s, "finetuning", keep_weights=True), RUNS),
     "network": (lambda s: with_(s, "network", decoder=(8, 4)), ["pretrain", *RUNS]),
     "pretraining.epochs": (lambda s: with_(s, "pretraining", epochs=3), ["pretrain"]),

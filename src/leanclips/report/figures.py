@@ -11,7 +11,7 @@ from leanclips.records import IN_ORDER, LAST, EpochScore
 from leanclips.report import measures
 from leanclips.report.display import (Canvas, Figure, Theme, colours, legend_above, markers,
                                       panels, percent_axis, points_axis)
-from leanclips.report.formats import CHANGE, heading, in_words, listing, percent, told, within
+from leanclips.report.formats import CHANGE, heading, listing, percent, told, within
 from leanclips.report.results import Encoded, Results
 from leanclips.study import (CRNN, ORIGINALS, OWN, SOURCE, Constant, External, Optimized,
                              Study)

@@ -7,17 +7,11 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.checkpoint import checkpoint
 
-from leanclips.study import Backbone, Network
-from leanclips.training import backbone
-from leanclips.training.features import Frames
+from leanclips.study import Network
 from leanclips.training.machine import compute_repeatably, denormals_flushed, keep_freed_memory
 from leanclips.workers import progress
 
-DECODED_AT_ONCE = 4  # clips
-PIXELS_AT_ONCE = 7 * 224 ** 2
 
 
 class CRNN(nn.Module):
@@ -49,38 +43,6 @@ class CRNN(nn.Module):
         return self.head(self.decoder(self.lstm(embedded)[0][:, -1]))
 
 
-class EndToEnd(nn.Module):
-    """A backbone and a CRNN behind it: frames (clips, frames, H, W, 3), uint8 → class scores.
-
-    All weights learn. Batch norm of the backbone keeps its published statistics, for the frames
-    of four clips are too much alike to stand for a batch. Only a few frames' activations are held
-    at a time and computed again in the backward pass (Chen et al., arXiv 1604.06174): those of a
-    whole batch take more memory than most machines have.
-    """
-
-    def __init__(self, settings: Backbone, crnn: CRNN):
-        super().__init__()
-        compute_repeatably()
-        self.backbone = backbone.whole(settings).requires_grad_(True)
-        self.crnn = crnn
-
-    def train(self, mode: bool = True) -> "EndToEnd":
-        super().train(mode)
-        for layer in self.backbone.modules():
-            if isinstance(layer, _BatchNorm):
-                layer.eval()
-        return self
-
-    def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        few = max(PIXELS_AT_ONCE // (clips.shape[2] * clips.shape[3]), 1)
-        parts = [checkpoint(self._seen, part, use_reentrant=False)
-                 for part in clips.flatten(0, 1).split(few)]
-        return self.crnn(torch.cat(parts).unflatten(0, clips.shape[:2]))
-
-    def _seen(self, frames: torch.Tensor) -> torch.Tensor:
-        return self.backbone(backbone.pixels(frames, where=frames.device)).flatten(1)
-
-
 def trainable_parameters(network: nn.Module) -> int:
     """How many numbers training may change."""
     return sum(p.numel() for p in network.parameters() if p.requires_grad)
@@ -88,12 +50,10 @@ def trainable_parameters(network: nn.Module) -> int:
 
 @dataclass(frozen=True)
 class Labelled:
-    """Clips ready to train on: `features` (clips, frames, features) fp32, or for a network that
-    trains its backbone too the frames themselves; `labels` (clips,).
-    """
+    """Clips ready to train on: `features` (clips, frames, features) fp32, `labels` (clips,)."""
 
     ids: tuple[str, ...]
-    features: torch.Tensor | Frames
+    features: torch.Tensor
     labels: torch.Tensor
 
 
@@ -190,11 +150,9 @@ def _validated(network: nn.Module, data: Labelled) -> tuple[float | None, float 
 
 @torch.inference_mode()
 def predict(network: nn.Module, data: Labelled, batch_size: int = 32) -> torch.Tensor:
-    """Class scores (clips, classes) in eval mode; decoded frames are held of a few clips only."""
+    """Class scores (clips, classes) in eval mode."""
     network.eval()
     device = next(network.parameters()).device
-    if isinstance(data.features, Frames):
-        batch_size = DECODED_AT_ONCE
     return torch.cat([network(data.features[start:start + batch_size].to(device)).float().cpu()
                       for start in range(0, len(data.ids), batch_size)])
 

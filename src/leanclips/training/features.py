@@ -8,7 +8,7 @@ import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import cache, cached_property, lru_cache, partial
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 
 import av
@@ -80,21 +80,6 @@ def read_frames(path: Path, sampling: Sampling, size: int) -> np.ndarray:
     except (av.FFmpegError, StudyError, KeyError):
         raise StudyError("no frame can be decoded", path,
                          "delete it and run the study again") from None
-
-
-@dataclass(frozen=True)
-class Frames:
-    """Clips decoded when asked for: `frames[chosen]`, (clips, frames, size, size, 3), uint8."""
-
-    paths: tuple[Path, ...]
-    sampling: Sampling
-    size: int
-
-    def __getitem__(self, chosen: slice | Sequence[int]) -> torch.Tensor:
-        read = partial(read_frames, sampling=self.sampling, size=self.size)
-        with ThreadPoolExecutor(cores()) as pool:  # decoding lets other threads run
-            clips = list(pool.map(read, np.array(self.paths, dtype=object)[chosen]))
-        return torch.from_numpy(np.stack(clips))
 
 
 @cache

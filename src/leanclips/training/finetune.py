@@ -18,13 +18,12 @@ from leanclips.rounds import Round, pretraining_leaks, rounds
 from leanclips.study import CRNN as CRNN_NAME
 from leanclips.study import SOURCE, Study
 from leanclips.training import linear
-from leanclips.training.crnn import CRNN, EndToEnd, Labelled, Trained, initialized, predict, train
-from leanclips.training.features import (Features, Frames, feature_keys, load_features,
+from leanclips.training.crnn import CRNN, Labelled, Trained, initialized, predict, train
+from leanclips.training.features import (Features, feature_keys, load_features,
                                          network_settings)
 from leanclips.training.machine import compute
 from leanclips.training.pretrain import (MODEL, Run, crnn_result, history, keep, labelled, machine,
                                          run_result, started_from_pretraining)
-from leanclips.workers import cores
 
 RECIPE = 3  # raise it when a change in this package makes other runs from the same features
 DIGITS = 4  # of probabilities, in predictions.csv.gz
@@ -72,8 +71,7 @@ def finetune(layout: Layout, study: Study, clips: Sequence[Clip], variant: str,
     if recorded and recorded.key == origin.key and run_whole(folder, study):
         return Run(recorded, read_csv(folder / "history.csv"),
                    read_csv(folder / "predictions.csv.gz"), leaks)
-    # Two runs side by side beat two threads in one; with a backbone in each, memory is short.
-    torch.set_num_threads(cores() if study.finetuning.finetune_backbone else 1)
+    torch.set_num_threads(1)  # two runs side by side beat two threads in one
     work = _Work(layout, study, clips, variant, seed)
     models, tables = [], []
     for model in work.models():
@@ -142,7 +140,7 @@ def features_of_all(layout: Layout, study: Study, clips: Sequence[Clip]) -> dict
 
 def inputs(study: Study, variant: str) -> tuple[str, ...]:
     """What runs of the variant are trained on beside the frames in order."""
-    return study.inputs if variant == SOURCE and not study.finetuning.finetune_backbone else ()
+    return study.inputs if variant == SOURCE else ()
 
 
 def command(layout: Layout, variant: str, seed: int) -> str:
@@ -174,14 +172,9 @@ class _Work:
                     if seen == IN_ORDER or name in SEEN_BY[seen]:
                         yield self._fitted(part, name, seen)
 
-    def data(self, name: str, clips: Sequence[Clip], seen: str, features: Features) -> Labelled:
-        """What the classifier takes of these clips."""
-        data = as_seen(seen, labelled(features, clips, self.names), self.seed)
-        if name != CRNN_NAME or not self.study.finetuning.finetune_backbone:
-            return data
-        paths = tuple(self.layout.made_clip(features.variant, clip.id) for clip in clips)
-        return replace(data, features=Frames(paths, self.study.sampling,
-                                             self.study.backbone.for_target.size))
+    def data(self, clips: Sequence[Clip], seen: str, features: Features) -> Labelled:
+        """What a classifier takes of these clips."""
+        return as_seen(seen, labelled(features, clips, self.names), self.seed)
 
     def predictions(self, part: str, model: Model, features: Features) -> Iterator[pd.DataFrame]:
         """A table (records.PREDICTIONS and the probability of each class) for each epoch, of the
@@ -190,7 +183,7 @@ class _Work:
         clips = getattr(model.round, part)
         if not clips:
             return
-        data = self.data(model.classifier, clips, model.input, features)
+        data = self.data(clips, model.input, features)
         for epoch in model.states:
             shares = model.probabilities(data, epoch)
             yield pd.DataFrame(
@@ -201,8 +194,8 @@ class _Work:
                 | {f"p: {name}": shares[:, n].round(DIGITS) for n, name in enumerate(self.names)})
 
     def _fitted(self, part: Round, name: str, seen: str) -> Model:
-        training = joined([self.data(name, part.training, seen, one) for one in self.features])
-        validation = self.data(name, part.validation, seen, self.features[-1])
+        training = joined([self.data(part.training, seen, one) for one in self.features])
+        validation = self.data(part.validation, seen, self.features[-1])
         if name != CRNN_NAME:
             fitted = linear.fit(name, training.features.numpy(), training.labels.numpy(),
                                 [clip.group for clip in part.training] * len(self.features),
@@ -217,8 +210,6 @@ class _Work:
                                            study.network), self.seed)
         if has_pretraining(study, self.clips):
             network = started_from_pretraining(self.layout, study, self.clips, network)
-        if settings.finetune_backbone:
-            network = EndToEnd(study.backbone.for_target, network)
         what = (f"crnn, {self.variant}, seed {self.seed}"
                 + (f", {seen}" if seen != IN_ORDER else "")
                 + (f", round {part.number} of {len(self.rounds)}" if len(self.rounds) > 1 else ""))
@@ -230,12 +221,8 @@ class _Work:
 
 def joined(parts: Sequence[Labelled]) -> Labelled:
     """The clips of all parts, part by part."""
-    features = [part.features for part in parts]
-    if isinstance(features[0], Frames):
-        whole = replace(features[0], paths=sum((one.paths for one in features), ()))
-    else:
-        whole = torch.cat(features)
-    return Labelled(sum((part.ids for part in parts), ()), whole,
+    return Labelled(sum((part.ids for part in parts), ()),
+                    torch.cat([part.features for part in parts]),
                     torch.cat([part.labels for part in parts]))
 
 

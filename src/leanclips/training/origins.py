@@ -74,8 +74,8 @@ def check_records(layout: Layout, study: Study, clips: Sequence[Clip]) -> bool:
     the study is now. Weights, original clips and this machine are not compared: published records
     are read without them. But all records of a kind must come from one kind of machine.
 
-    Published records may be those of an earlier version, with another recipe and without the
-    settings that it did not have; returns whether any is.
+    Published records may be those of an earlier version, with another recipe and other settings to
+    choose from; returns whether any is.
     """
     machines: dict[str, dict[str, str]] = {}
     earlier = False
@@ -89,8 +89,10 @@ def check_records(layout: Layout, study: Study, clips: Sequence[Clip]) -> bool:
         then, now = record.origin, stage.origin(True)
         if layout.is_published and then.recipe != now.recipe:
             earlier = True
-            known = {name: now.settings[name] for name in then.settings if name in now.settings}
-            now = now.model_copy(update={"recipe": then.recipe, "settings": known})
+            both = then.settings.keys() & now.settings.keys()
+            now, then = (origin.model_copy(update={"recipe": then.recipe, "settings": {
+                name: value for name, value in origin.settings.items() if name in both}})
+                for origin in (now, then))
         check_origin(stage.record, then, now)
         machine = {"the recipe": str(then.recipe)} | then.machine
         first = machines.setdefault(stage.name.partition("-")[0], machine)
