@@ -46,10 +46,10 @@ def test_a_figure_is_small_equal_every_time_and_takes_the_colour_of_its_page(res
 
 
 def test_a_figure_in_the_book_has_alt_text_caption_and_numbers(results):
-    figure = figures.savings(results)
+    figure = figures.quality(results)
     shown = figure.markdown("/tiny/figures")
-    assert shown.startswith("```{themed-figure} /tiny/figures/savings\n:alt: ")
-    assert "[Numbers (CSV)](/tiny/figures/savings.csv)" in shown
+    assert shown.startswith("```{themed-figure} /tiny/figures/quality\n:alt: ")
+    assert "[Numbers (CSV)](/tiny/figures/quality.csv)" in shown
     assert markdown(figure.caption) in shown
 
 

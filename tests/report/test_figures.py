@@ -13,7 +13,7 @@ from leanclips.report.results import load
 
 def test_a_figure_is_written_for_both_themes_with_its_numbers(of_protocol, tmp_path):
     found = view.View(of_protocol).figures
-    assert {"frontier", "cross", "confusion", "savings", "quality", "learning",
+    assert {"frontier", "cross", "confusion", "quality", "learning",
             "time"} == set(found)
     for name, figure in found.items():
         figure.write(tmp_path / name)
@@ -53,7 +53,7 @@ def test_a_file_of_another_tool_is_a_way_of_its_own(make_records):
     assert figures.way_of(study, "vendor") == "vendor"
 
 
-@pytest.mark.parametrize("make", [figures.frontier, figures.savings])
+@pytest.mark.parametrize("make", [figures.frontier, figures.quality])
 def test_two_drawings_of_the_same_records_have_equal_bytes(results, tmp_path, make):
     for name in ("one", "two"):
         make(results).write(tmp_path / name)
@@ -99,7 +99,7 @@ def test_alt_text_of_the_confusions_names_the_worst_or_says_there_is_none(make_r
 
 
 @pytest.mark.parametrize("make", [figures.frontier, figures.cross_matrix,
-                                  figures.learning_curves, figures.savings, figures.quality])
+                                  figures.learning_curves, figures.quality])
 def test_a_classifier_that_is_not_trained_on_every_variant_is_drawn(of_some, tmp_path, make):
     figure = make(of_some)
     figure.write(tmp_path)

@@ -13,7 +13,7 @@ from leanclips.report.display import (Canvas, Figure, Theme, colours, legend_abo
                                       panels, percent_axis, points_axis)
 from leanclips.report.formats import CHANGE, heading, listing, percent, told, within
 from leanclips.report.results import Encoded, Results
-from leanclips.study import (CRNN, ORIGINALS, OWN, SOURCE, Constant, External, Optimized,
+from leanclips.study import (CRNN, OWN, SOURCE, Constant, External, Optimized,
                              Study)
 
 MOST_NAMES_WITH_NUMBERS, MOST_DRAWN = 8, 2000  # more marks become a picture in the SVG
@@ -196,18 +196,6 @@ def draw_learning(data: pd.DataFrame, which: str, names: Sequence[str], label: s
     return canvas
 
 
-def savings(results: Encoded) -> Figure:
-    data = results.encodes.query("variant != @SOURCE")
-    medians = data.groupby("variant", sort=False)["saving"].median()
-    return Figure(
-        "savings", "Saved share of each clip's bytes: uncropped originals, and crops by variant. "
-        "Box: the middle half and the median; one mark per clip. Below zero: the clip grew.",
-        "Median saving per clip: " + listing([f"{name} {percent(value)}"
-                                              for name, value in medians.items()]) + ".",
-        data[["variant", "clip", "saving"]], lambda theme: _draw_rows(
-            results, list(medians.index), data, "saving", theme))
-
-
 def quality(results: Encoded) -> Figure:
     names = list(results.study.encoded[1:])
     data = results.encodes.query("variant in @names and not kept")
@@ -219,28 +207,23 @@ def quality(results: Encoded) -> Figure:
         "percentile of the worst second. Dashed: the target of the variant, or of the one whose "
         "bytes it matches. Clips that kept their original bytes are left out.",
         f"Median quality: {listing(each)}.", data[["variant", "clip", "quality", "target"]],
-        lambda theme: _draw_rows(results, names, data, "quality", theme))
+        lambda theme: _draw_qualities(results, names, data, theme))
 
 
-def _draw_rows(results: Encoded, names: Sequence[str], data: pd.DataFrame, column: str,
-               theme: Theme) -> Canvas:
+def _draw_qualities(results: Encoded, names: Sequence[str], data: pd.DataFrame,
+                    theme: Theme) -> Canvas:
     """A row per variant: a box and every clip, if there is any."""
     canvas, (ax,) = panels(1, 1, 0.9 + 0.75 * len(names))
-    rows = {"x": column, "y": "variant", "order": names, "legend": False, "ax": ax}
     np.random.seed(7)  # the strip's jitter draws from it
-    sns.stripplot(data, hue="variant", jitter=0.3, size=3.5, alpha=0.45,
-                  rasterized=len(data) > MOST_DRAWN,
-                  palette=colours(results.study.all_variants) | {ORIGINALS: theme.ink}, **rows)
+    sns.stripplot(data, x="quality", y="variant", hue="variant", order=names, legend=False, ax=ax,
+                  jitter=0.3, size=3.5, alpha=0.45, rasterized=len(data) > MOST_DRAWN,
+                  palette=colours(results.study.all_variants))
     box = {f"{part}props": {"color": theme.ink, "linewidth": 1.4}
            for part in ("box", "whisker", "cap", "median")}
     for name, part in data.groupby("variant"):
         y, target = names.index(name), part["target"].iloc[0]
-        ax.boxplot(part[column], positions=[y], orientation="horizontal", widths=0.5,
+        ax.boxplot(part["quality"], positions=[y], orientation="horizontal", widths=0.5,
                    showfliers=False, manage_ticks=False, zorder=3, **box)
-        if column == "quality":
-            ax.plot([target] * 2, [y - 0.42, y + 0.42], "--", color=theme.ink, linewidth=1.4)
-    ax.set(xlabel="VMAF NEG" if column == "quality" else "Saved share of the clip's bytes",
-           ylabel="")
-    if column == "saving":
-        percent_axis(ax.xaxis)
+        ax.plot([target] * 2, [y - 0.42, y + 0.42], "--", color=theme.ink, linewidth=1.4)
+    ax.set(xlabel="VMAF NEG", ylabel="")
     return canvas

@@ -103,8 +103,7 @@ def _tables(results: Results) -> Iterator[Table]:
 
 def _figures(results: Results) -> Iterator[Figure]:
     yield from (make(results) for make in (
-        figures.frontier, figures.cross_matrix, figures.confusion,
-        figures.savings, figures.quality))
+        figures.frontier, figures.cross_matrix, figures.confusion, figures.quality))
     if CRNN in results.study.classifiers:
         yield figures.learning_curves(results)
     if results.inputs:

@@ -32,7 +32,6 @@ version_once = cache(version)  # a look-up takes milliseconds, and every clip's 
 # These have auxiliary classifiers, which their weights files fill, and scale their own input.
 BUILT_WITH = {name: {"transform_input": True, "init_weights": False}
               for name in ("googlenet", "inception_v3")}
-AUXILIARY = ("aux1", "aux2", "AuxLogits")
 OUT_OF_MEMORY = re.compile("out of memory|enough memory|allocate memory", re.IGNORECASE)
 OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.((?:[12])\..*)$")
 
@@ -169,11 +168,7 @@ class _Pooled(nn.Module):
 
 
 def _drop_last_layer(model: nn.Module) -> None:
-    """Leave out what turns features into classes: the last linear layer, auxiliary classifiers."""
-    for name in AUXILIARY:  # in training they would come out beside the features
-        if hasattr(model, name):
-            model.aux_logits = False
-            setattr(model, name, None)
+    """Leave out what turns features into classes."""
     layers = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
     if layers:
         model.set_submodule(layers[-1], nn.Identity())
