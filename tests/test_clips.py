@@ -262,7 +262,7 @@ def test_loading_checks_the_roles_by_the_protocol(tmp_path):
 
 
 def test_the_table_of_a_synthetic_study_that_is_missing_is_told_with_what_writes_it(tmp_path):
-    with pytest.raises(StudyError, match=r"clips.csv: is missing; write it with 'python -m .*"
+    with pytest.raises(StudyError, match=r"clips.csv: is missing; write it with 'python .*"
                                          f"{tmp_path}'"):
         study_table(Layout(tmp_path), Study(title="a", synthetic=Synthetic()))
     with pytest.raises(StudyError, match="is missing; make it with 'leanclips new'"):

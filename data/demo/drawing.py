@@ -1,4 +1,4 @@
-"""The demo's clips, drawn from a seed: leanclips renders them (leanclips.datasets.synthetic).
+"""The demo's clips, drawn from a seed: synthetic.py beside it renders them.
 
 Every clip depends on the seed and its id alone. A group holds the recordings of one performer in
 one place, TAKES of each class, so that the place does not give the class away.

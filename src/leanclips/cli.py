@@ -140,9 +140,10 @@ def render(study: StudyFolder, jobs: Jobs = None) -> None:
 
     Example: leanclips render data/demo
     """
-    from leanclips.datasets.synthetic import render_all
+    _needs_checkout("render")
+    from leanclips.clips import renderer
 
-    render_all(*_open(study), _jobs(jobs))
+    renderer().render_all(*_open(study), _jobs(jobs))
 
 
 @app.command()

@@ -3,15 +3,19 @@
 import csv
 import io
 import re
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
+from functools import cache
+from importlib import import_module
 from pathlib import Path, PurePosixPath
+from types import ModuleType
 
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256, write_text
-from leanclips.layout import Layout
+from leanclips.layout import ROOT, Layout
 from leanclips.study import CRNN, SOURCE, Protocol, Study
 
 CLIP_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -259,9 +263,16 @@ def _check_tested(clips: Sequence[Clip], holdout: bool, where: Path) -> None:
                          where, "keep all clips of a recording in one role")
 
 
+@cache
+def renderer() -> ModuleType:
+    """What renders the clips of a synthetic study: data/demo/synthetic.py."""
+    sys.path.insert(0, str(ROOT / "data" / "demo"))
+    return import_module("synthetic")
+
+
 def write_it_with(layout: Layout) -> str:
     """How the table of a synthetic study is made."""
-    return f"write it with 'python -m leanclips.datasets.synthetic {layout.study}'"
+    return f"write it with 'python data/demo/synthetic.py {layout.study}'"
 
 
 def study_table(layout: Layout, study: Study) -> list[Clip]:

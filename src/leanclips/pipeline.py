@@ -14,8 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from leanclips.clips import Clip, load_clips
-from leanclips.datasets.synthetic import is_rendered
+from leanclips.clips import Clip, load_clips, renderer
 from leanclips.errors import StudyError
 from leanclips.files import only_one, write_text
 from leanclips.layout import ROOT, Layout
@@ -91,7 +90,7 @@ def mark_done(layout: Layout, study: Study, clips: Sequence[Clip]) -> set[str]:
     layout.done("").mkdir(parents=True)
     current = {stage.name: stage.is_current for stage in stages(layout, study, clips)}
     if study.synthetic is not None:
-        current = {"render": is_rendered(layout, study, clips)} | current
+        current = {"render": renderer().is_rendered(layout, study, clips)} | current
     for place, (name, done) in enumerate(current.items()):
         if done:
             layout.done(name).touch()

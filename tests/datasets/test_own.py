@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from leanclips.clips import (Clip, Role, Roi, group_of, load_clips, of_role, read_table,
+from leanclips.clips import (Clip, Role, Roi, group_of, load_clips, of_role, read_table, renderer,
                              write_table)
 from leanclips.datasets.own import check_study, hold_out, new_study, told_apart
-from leanclips.datasets.synthetic import render_all, synthetic_table
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256
 from leanclips.layout import ROOT, Layout
@@ -376,7 +375,7 @@ def test_a_bad_study_or_table_is_reported_at_once(study):
 def rendered(tmp_path):
     """A synthetic study with its table, nothing rendered yet."""
     (tmp_path / "study.yml").write_text(RENDERED + "synthetic: {target: 4, heldout: 2}\n")
-    write_table(tmp_path / "clips.csv", synthetic_table(load_study(tmp_path).synthetic))
+    write_table(tmp_path / "clips.csv", renderer().table(load_study(tmp_path).synthetic))
     return tmp_path
 
 
@@ -396,8 +395,8 @@ def test_a_rendered_clip_is_checked_like_any(rendered):
 def test_a_synthetic_study_without_its_table_names_the_command_that_makes_it(rendered):
     Layout(rendered).table.unlink()
     for ask in (check_study, loaded):
-        with pytest.raises(StudyError, match="clips.csv: is missing; write it with 'python -m "
-                                             f"leanclips.datasets.synthetic {rendered}'"):
+        with pytest.raises(StudyError, match="clips.csv: is missing; write it with 'python "
+                                             f"data/demo/synthetic.py {rendered}'"):
             ask(rendered)
 
 
@@ -407,7 +406,7 @@ def test_a_table_of_other_settings_is_reported_by_check_and_by_the_renderer(rend
     assert "is not the table that the setting 'synthetic' of study.yml makes; write it" in only(
         rendered)
     with pytest.raises(StudyError, match="is not the table that the setting 'synthetic'"):
-        render_all(Layout(rendered), load_study(rendered), loaded(rendered), 1)
+        renderer().render_all(Layout(rendered), load_study(rendered), loaded(rendered), 1)
 
 
 def test_a_region_marked_anew_leaves_a_synthetic_study_good(rendered):

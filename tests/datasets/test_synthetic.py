@@ -10,20 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leanclips.clips import Clip, Role, check_roles, read_table
-from leanclips.datasets.synthetic import drawing, render_all, render_clip, synthetic_table
+from leanclips.clips import Clip, Role, check_roles, read_table, renderer
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256
 from leanclips.layout import Layout
 from leanclips.study import Study, Synthetic, load_study
 
-DRAWN = drawing()
+synthetic = renderer()
+DRAWN = synthetic.drawing
 DEMO = Layout(Path(__file__).parents[2] / "data" / "demo")
 
 
 def test_the_demo_table_is_the_one_its_settings_make():
     clips, study = read_table(DEMO.table), load_study(DEMO.study)
-    assert clips == synthetic_table(study.synthetic)
+    assert clips == synthetic.table(study.synthetic)
     check_roles(clips, study.protocol, DEMO.table)
 
 
@@ -48,7 +48,7 @@ def check_roi(clip: Clip) -> None:
 @settings(max_examples=5, deadline=None)
 @given(st.integers(0, 2**32), st.integers(2, 5), st.integers(1, 4))
 def test_a_table_has_the_counts_and_no_group_in_two_roles(seed, target, heldout):
-    clips = synthetic_table(Synthetic(target=target, heldout=heldout, seed=seed))
+    clips = synthetic.table(Synthetic(target=target, heldout=heldout, seed=seed))
     assert Counter((clip.role, clip.label) for clip in clips) == {
         (role, label): count for label in DRAWN.CLASSES
         for role, count in ((Role.TARGET, target), (Role.HELDOUT, heldout))}
@@ -59,7 +59,7 @@ def test_a_table_has_the_counts_and_no_group_in_two_roles(seed, target, heldout)
 
 
 def test_another_seed_makes_another_table():
-    first, again, other = (synthetic_table(Synthetic(target=2, heldout=1, seed=seed))
+    first, again, other = (synthetic.table(Synthetic(target=2, heldout=1, seed=seed))
                            for seed in (4, 4, 5))
     assert first == again != other
 
@@ -91,17 +91,17 @@ def test_two_takes_of_a_performer_differ():
 def test_two_processes_render_the_same_bytes_as_one(tmp_path):
     layout = Layout(tmp_path)
     study = Study(title="a", synthetic=Synthetic(target=2, heldout=0))
-    clips = synthetic_table(study.synthetic)
-    render_all(layout, study, clips, 2)
+    clips = synthetic.table(study.synthetic)
+    synthetic.render_all(layout, study, clips, 2)
     assert len({file_sha256(layout.rendered / clip.file) for clip in clips}) == len(clips)
     for clip in clips[::4]:
-        render_clip(clip.id, tmp_path / "alone", 0)
+        synthetic.render_clip(clip.id, tmp_path / "alone", 0)
         assert file_sha256(tmp_path / "alone" / clip.file) == file_sha256(
             layout.rendered / clip.file)
 
 
 def test_a_clip_is_h264_video_as_its_row_says(tmp_path):
-    render_clip("dancing-000", tmp_path, 0)
+    synthetic.render_clip("dancing-000", tmp_path, 0)
     capture = cv2.VideoCapture(str(tmp_path / "dancing-000.mp4"))
     fourcc = int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little")
     assert fourcc in (b"h264", b"avc1")
@@ -111,26 +111,26 @@ def test_a_clip_is_h264_video_as_its_row_says(tmp_path):
 
 def test_a_rendered_clip_is_not_rendered_again_and_a_damaged_one_is(tmp_path):
     path = tmp_path / "dancing-000.mp4"
-    render_clip("dancing-000", tmp_path, 0)
+    synthetic.render_clip("dancing-000", tmp_path, 0)
     made, digest = path.stat().st_mtime_ns, file_sha256(path)
-    render_clip("dancing-000", tmp_path, 0)
+    synthetic.render_clip("dancing-000", tmp_path, 0)
     assert path.stat().st_mtime_ns == made
     path.write_bytes(path.read_bytes()[:1000])
-    render_clip("dancing-000", tmp_path, 0)
+    synthetic.render_clip("dancing-000", tmp_path, 0)
     assert file_sha256(path) == digest
-    render_clip("dancing-000", tmp_path, 1)
+    synthetic.render_clip("dancing-000", tmp_path, 1)
     assert file_sha256(path) != digest
 
 
 def test_a_table_with_an_unknown_clip_is_refused(tmp_path):
     study = Study(title="a", synthetic=Synthetic(target=2, heldout=0))
-    first, *others = synthetic_table(study.synthetic)
+    first, *others = synthetic.table(study.synthetic)
     for strange in ("flying-001", "running", "running-x"):
         with pytest.raises(StudyError, match="is not the table that the setting 'synthetic'"):
-            render_all(Layout(tmp_path), study, [replace(first, id=strange), *others], 1)
+            synthetic.render_all(Layout(tmp_path), study, [replace(first, id=strange), *others], 1)
 
 
 def test_a_clip_that_cannot_be_written_is_reported(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises((StudyError, OSError), match="file"):
-        render_clip("running-000", tmp_path / "file" / "clips", 0)
+        synthetic.render_clip("running-000", tmp_path / "file" / "clips", 0)

@@ -13,12 +13,11 @@ import yaml
 from pydantic import ValidationError
 
 from leanclips.clips import (Clip, Role, Roi, check_roles, classes, clips_root, has_pretraining,
-                             of_role, pretraining_clips, scan_folders, study_table, tested_clips,
-                             verify_file, with_roles, write_table)
+                             of_role, pretraining_clips, renderer, scan_folders, study_table,
+                             tested_clips, verify_file, with_roles, write_table)
 from leanclips.compression.crop import square
 from leanclips.compression.inspect import Probe, probe
 from leanclips.datasets.scenes import joined, outlines, same_scene
-from leanclips.datasets.synthetic import check_table
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256, write_text
 from leanclips.layout import Layout
@@ -245,7 +244,7 @@ def check_study(folder: Path, clips: Path | None = None) -> Report:
     problems, leaks = [], False
     try:
         if rendered:
-            check_table(layout, study.synthetic, table)
+            renderer().check_table(layout, study.synthetic, table)
         check_roles(table, study.protocol, layout.table)
         _check_splits(table, study, layout.table)
         leaks = pretraining_leaks(table, study)

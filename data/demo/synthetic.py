@@ -1,51 +1,46 @@
-"""Stage render: the clips of a synthetic study, drawn by data/demo/drawing.py from its seed."""
+"""Stage render: the clips of a synthetic study, drawn from its seed (leanclips render data/demo).
+
+`python data/demo/synthetic.py STUDY` writes the study's table.
+"""
 
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache, partial
-from importlib import import_module
+from functools import partial
 from operator import ne
 from pathlib import Path
-from types import ModuleType
+
+import drawing
 
 from leanclips.clips import Clip, Role, Roi, write_it_with, write_table
 from leanclips.compression.ffmpeg import write_frames
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256, key, remove_asides, write_text
-from leanclips.layout import ROOT, Layout
+from leanclips.layout import Layout
 from leanclips.study import Study, Synthetic, load_study
 from leanclips.workers import run_all
 
 
-@cache
-def drawing() -> ModuleType:
-    """The module that draws the clips."""
-    sys.path.insert(0, str(ROOT / "data" / "demo"))
-    return import_module("drawing")
-
-
-def synthetic_table(settings: Synthetic) -> list[Clip]:
+def table(settings: Synthetic) -> list[Clip]:
     """The clip table of a synthetic study: what its clips.csv must hold.
 
     The held-out clips start with a new group, so an odd number of target clips leaves one out.
     """
-    draw = drawing()
-    first = -(-settings.target // draw.TAKES) * draw.TAKES
+    first = -(-settings.target // drawing.TAKES) * drawing.TAKES
     numbers = {Role.TARGET: range(settings.target),
                Role.HELDOUT: range(first, first + settings.heldout)}
     return [Clip(clip_id := f"{label}-{number:03d}", f"{clip_id}.mp4", label,
-                 f"g{number // draw.TAKES:03d}", role, draw.FRAMES,
-                 roi=Roi(*draw.shot(clip_id, settings.seed).roi))
-            for role in numbers for label in draw.CLASSES for number in numbers[role]]
+                 f"g{number // drawing.TAKES:03d}", role, drawing.FRAMES,
+                 roi=Roi(*drawing.shot(clip_id, settings.seed).roi))
+            for role in numbers for label in drawing.CLASSES for number in numbers[role]]
 
 
 def check_table(layout: Layout, settings: Synthetic, clips: Sequence[Clip]) -> None:
     """StudyError unless the table is the one that the settings make. Some ROIs may have been
     marked anew; where most differ, they are those of another seed.
     """
-    wanted = synthetic_table(settings)
-    rows, found = ([replace(clip, roi=None) for clip in table] for table in (wanted, clips))
+    wanted = table(settings)
+    rows, found = ([replace(clip, roi=None) for clip in one] for one in (wanted, clips))
     if found != rows or 2 * sum(map(ne, wanted, clips)) > len(wanted):
         raise StudyError("is not the table that the setting 'synthetic' of study.yml makes",
                          layout.table, write_it_with(layout))
@@ -68,7 +63,7 @@ def is_rendered(layout: Layout, study: Study, clips: Sequence[Clip]) -> bool:
 
 
 def _record(path: Path, seed: int) -> str:
-    return f"{key(drawing().RECIPE, path.stem, seed)} {file_sha256(path)}"
+    return f"{key(drawing.RECIPE, path.stem, seed)} {file_sha256(path)}"
 
 
 def _is_there(path: Path, seed: int) -> bool:
@@ -80,10 +75,10 @@ def render_clip(clip_id: str, folder: Path, seed: int) -> None:
     """Render one clip unless its record and its bytes show that it is there."""
     path = folder / f"{clip_id}.mp4"
     if not _is_there(path, seed):
-        write_frames(drawing().frames(clip_id, seed), path, drawing().FPS)
+        write_frames(drawing.frames(clip_id, seed), path, drawing.FPS)
         write_text(path.with_suffix(".sha256"), _record(path, seed))
 
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    write_table(Layout(folder).table, synthetic_table(load_study(folder).synthetic))
+    write_table(Layout(folder).table, table(load_study(folder).synthetic))
