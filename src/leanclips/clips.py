@@ -144,11 +144,9 @@ def _clip(row: dict[str | None, str | None], where: str) -> Clip:
 def write_table(path: Path, clips: Iterable[Clip]) -> None:
     """Write clips.csv, whole or not at all."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for clip in clips:
-        row = {name: getattr(clip, name) for name in COLUMNS}
-        writer.writerow({name: "" if value is None else str(value) for name, value in row.items()})
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([getattr(clip, name) for name in COLUMNS] for clip in clips)
     write_text(path, out.getvalue())
 
 
@@ -197,7 +195,7 @@ def pretraining_clips(clips: Sequence[Clip]) -> list[Clip]:
     A feature film can hold clips of many classes, so a pretraining class may show a recording
     that a network is tested on (some of J-HMDB's 768 clips do).
     """
-    tested = {clip.group for clip in of_role(clips, Role.TARGET, Role.HELDOUT)}
+    tested = {clip.group for clip in tested_clips(clips)}
     return [clip for clip in of_role(clips, Role.PRETRAIN) if clip.group not in tested]
 
 

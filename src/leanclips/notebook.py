@@ -1,10 +1,8 @@
 """What notebooks need around a study: find it, check parameters, make what is missing, execute."""
 
 import ast
-import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -40,7 +38,7 @@ def check_parameters(cells: list[str], *known: str) -> None:
                       for target in node.targets if isinstance(target, ast.Name)), known)
 
 
-def _check_known(names: Iterator[str] | list[str], known: tuple[str, ...]) -> None:
+def _check_known(names: Iterable[str], known: tuple[str, ...]) -> None:
     for name in names:
         if name not in known:
             raise StudyError(f"there is no parameter '{name}'", "notebook",
@@ -89,26 +87,15 @@ def prepare_results(layout: Layout, study: Study) -> Layout:
 
 
 class IpcKernelManager(AsyncKernelManager):
-    """Talks to its kernel through sockets in a folder of its own.
+    """Talks to its kernel through sockets in a folder of its own, which goes with it.
 
     The default, TCP ports picked at random, races when two notebooks start at once.
     """
 
     def __init__(self, **settings):
         super().__init__(**settings)
-        self.transport = "ipc"
-        self.ip = os.path.join(os.environ["LEANCLIPS_SOCKETS"], "kernel")
-
-
-@contextmanager
-def _sockets() -> Iterator[None]:
-    with TemporaryDirectory(prefix="leanclips-", dir="/tmp") as folder:
-        os.environ["LEANCLIPS_SOCKETS"] = folder
-        try:
-            yield
-        except KeyboardInterrupt:
-            kill_children()  # a kernel that is only starting would miss the folder, aloud
-            raise
+        self.sockets = TemporaryDirectory(prefix="leanclips-", dir="/tmp")
+        self.transport, self.ip = "ipc", f"{self.sockets.name}/kernel"
 
 
 def execute(notebook: Path, out: Path, parameters: Mapping[str, object]) -> None:
@@ -119,14 +106,17 @@ def execute(notebook: Path, out: Path, parameters: Mapping[str, object]) -> None
     """
     import papermill
 
-    _check_known(list(parameters), tuple(papermill.inspect_notebook(str(notebook))))
+    _check_known(parameters, tuple(papermill.inspect_notebook(str(notebook))))
     failed = out.with_suffix(".failed.ipynb")
-    with written_aside(out) as aside, _sockets():
+    with written_aside(out) as aside:
         try:
             papermill.execute_notebook(
                 str(notebook), str(aside), parameters=dict(parameters), cwd=str(ROOT),
                 progress_bar=False, log_output=False, kernel_manager_class=IpcKernelManager,
                 shutdown_kernel="immediate")
+        except KeyboardInterrupt:
+            kill_children()  # a kernel that is only starting would miss its sockets, aloud
+            raise
         except Exception as error:
             if not aside.is_file():
                 raise StudyError(f"the notebook cannot be executed ({error})", notebook,

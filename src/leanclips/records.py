@@ -8,6 +8,7 @@ No file holds a date or a duration, so two equal runs leave equal bytes.
 import gzip
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -179,10 +180,8 @@ def versions(names: Sequence[str] = VERSIONS_OF) -> dict[str, str]:
     """Versions of what the numbers depend on; those that are not installed are left out."""
     found = {}
     for name in names:
-        try:
+        with suppress(PackageNotFoundError):
             found[name] = platform.python_version() if name == "python" else version(name)
-        except PackageNotFoundError:
-            continue
     return found
 
 
@@ -258,5 +257,5 @@ def own_accuracies(folder: Path) -> dict[str, float]:
     table = read_csv(folder / "predictions.csv.gz")
     own = table[(table["part"] == "test") & (table["epoch"] == LAST)
                 & (table["input"] == IN_ORDER) & (table["tested_on"] == kind)]
-    right = (own["label"] == own["predicted"]).groupby(own["classifier"], sort=False).mean()
-    return {str(name): float(share) for name, share in right.items()}
+    right = own["label"] == own["predicted"]
+    return right.groupby(own["classifier"], sort=False).mean().to_dict()

@@ -6,7 +6,7 @@ settings and the seed, not on the variant, so that runs of one seed pair up.
 
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ LEAKS = ("The split of the pretraining leaks recordings: it is validated on othe
          "that the runs are tested on are not touched by this.")
 
 ATTEMPTS = 200
-ONE_SIDED = 1e9  # clips: worse than any count
+ONE_SIDED = 1e9  # for a class with clips on one side only: worse than any number of clips
 
 
 @dataclass(frozen=True)
@@ -96,16 +96,12 @@ def counts_by_class(sizes: dict[str, int], fraction: float) -> dict[str, int]:
     total = round(fraction * sum(sizes.values()))
     exact = {label: fraction * size for label, size in sorted(sizes.items())}
     counts = {label: min(max(int(share), 1), sizes[label] - 1) for label, share in exact.items()}
-    while sum(counts.values()) < total:
-        short = [label for label in counts if counts[label] < sizes[label] - 1]
-        if not short:
+    while lacking := total - sum(counts.values()):
+        step = 1 if lacking > 0 else -1  # down where small classes took their one
+        free = [label for label in counts if 0 < counts[label] + step < sizes[label]]
+        if not free:
             break
-        counts[max(short, key=lambda label: exact[label] - counts[label])] += 1
-    while sum(counts.values()) > total:  # small classes took their one
-        above = [label for label in counts if counts[label] > 1]
-        if not above:
-            break
-        counts[max(above, key=lambda label: counts[label] - exact[label])] -= 1
+        counts[max(free, key=lambda label: step * (exact[label] - counts[label]))] += step
     return counts
 
 
@@ -125,31 +121,31 @@ def group_split(clips: Sequence[Clip], fraction: float, seed: int) -> set[str]:
         groups[clip.group][clip.label] += 1
     total = Counter(clip.label for clip in clips)
     wanted, names = counts_by_class(total, fraction), sorted(groups)
-    nearest, missed = set(), {label: ONE_SIDED for label in total}
+
+    def missed(found: Mapping[str, int], labels: Iterable[str]) -> dict[str, float]:
+        """How many clips each class is away from its count."""
+        return {label: abs(found[label] - wanted[label]) if 0 < found[label] < total[label]
+                else ONE_SIDED for label in labels}
+
+    nearest, least = set(), missed(Counter(), total)
     for _ in range(ATTEMPTS):
         aside, found = set(), Counter()
         for name in (names[n] for n in rng.permutation(len(names))):
             after = {label: found[label] + size for label, size in groups[name].items()}
-            if (sum(_missed(after[label], wanted[label], total[label]) for label in after)
-                    < sum(_missed(found[label], wanted[label], total[label]) for label in after)):
+            if sum(missed(after, after).values()) < sum(missed(found, after).values()):
                 aside.add(name)
                 found.update(groups[name])
-        missed_now = {label: _missed(found[label], wanted[label], total[label]) for label in total}
-        if sum(missed_now.values()) < sum(missed.values()):
-            nearest, missed = aside, missed_now
-        if not any(missed.values()):
+        now = missed(found, total)
+        if sum(now.values()) < sum(least.values()):
+            nearest, least = aside, now
+        if not any(least.values()):
             break
-    worst = max(sorted(missed), key=lambda label: missed[label])
-    if missed[worst] == ONE_SIDED:
+    worst = max(sorted(least), key=least.get)
+    if least[worst] == ONE_SIDED:
         raise StudyError(f"the class '{worst}' cannot be both trained on and validated on",
                          "clips.csv", "it has one recording, or its recordings hold clips of other "
                          "classes too: add recordings, or correct the column group")
     return {clip.id for clip in clips if clip.group in nearest}
-
-
-def _missed(found: int, wanted: int, total: int) -> float:
-    """How many clips a class is away from its count; ONE_SIDED where one side has none."""
-    return abs(found - wanted) if 0 < found < total else ONE_SIDED
 
 
 def random_split(clips: Sequence[Clip], fraction: float, seed: int) -> set[str]:

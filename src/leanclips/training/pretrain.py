@@ -119,8 +119,8 @@ def machine(study: Study) -> dict[str, str]:
 
 def crnn_result(trained: Trained) -> RoundResult:
     """How the CRNN learned."""
-    last, best = (epoch and EpochScore(epoch=epoch.epoch, train_accuracy=epoch.train_accuracy,
-                                       validation_accuracy=epoch.validation_accuracy)
+    last, best = (epoch and EpochScore(**{name: getattr(epoch, name)
+                                          for name in EpochScore.model_fields})
                   for epoch in (trained.history[-1], trained.best_epoch))
     return RoundResult(trainable_parameters=trainable_parameters(trained.network), last=last,
                        best=best)
