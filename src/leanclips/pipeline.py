@@ -34,19 +34,11 @@ def remember_clips(layout: Layout, clips: Path | None) -> None:
     write_text(layout.clips_root_note, f"{clips.resolve()}\n")
 
 
-def stage_names(layout: Layout, study: Study, clips: Sequence[Clip]) -> list[str]:
-    """The stages of the study, in order."""
-    from leanclips.training.origins import stages
-
-    rendered = ["render"] if study.synthetic is not None else []
-    return [*rendered, *(stage.name for stage in stages(layout, study, clips))]
-
-
 def run(layout: Layout, jobs: int | None = None, targets: Sequence[str] = (),
         wait: bool = False) -> None:
     """Bring the study up to date: do what is missing or does not match, up to `targets`.
 
-    `targets` are names of stages (stage_names); the default is all of them. Raises StudyError when
+    `targets` are names of stages; the default is all of them. Raises StudyError when
     a stage fails (the stage has said why by then), and where another run of the study is under way,
     unless it is to `wait` for it.
     """
@@ -55,25 +47,29 @@ def run(layout: Layout, jobs: int | None = None, targets: Sequence[str] = (),
     if {"{", "}"} & set(str(layout.study.resolve())):
         raise StudyError("the path holds a brace, which marks a wildcard for Snakemake",
                          layout.study.resolve(), "move the study to a folder without one")
-    names = stage_names(layout, study, clips)
-    for target in targets:
-        if target not in names:
-            raise StudyError(f"there is no stage '{target}'", "--until",
-                             f"use one of {', '.join(names)}")
     with only_one(layout.work / "run.lock", layout.study, wait):
         if not (machine := layout.work / "machine.json").is_file():
             write_text(machine, json.dumps(description(), indent=2) + "\n")
-        left = mark_done(layout, study, clips)
+        current = mark_done(layout, study, clips)
+        names = list(current)
+        for target in targets:
+            if target not in names:
+                raise StudyError(f"there is no stage '{target}'", "--until",
+                                 f"use one of {', '.join(names)}")
         last = max(names.index(name) for name in targets or names)
-        if left.isdisjoint(names[:last + 1]):
+        if all(current[name] for name in names[:last + 1]):
             return
         wanted = [str(layout.done(name).absolute()) for name in targets or names]
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
                    "--directory", str(layout.work), "--cores", str(jobs or cores()),
                    "--rerun-triggers", "mtime", "--nolock", "--rerun-incomplete",
                    "--keep-incomplete", "--quiet", "all", "--", *wanted]
+        # This environment's programs, activated or not.
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        environment = os.environ | {"PATH": path, "PYTHON": sys.executable,
+                                    RUN_OF: str(layout.study.resolve())}
         with _children_end_too():
-            code = subprocess.run(command, env=_environment(layout)).returncode
+            code = subprocess.run(command, env=environment).returncode
     if code < 0 or code == 130:
         raise KeyboardInterrupt
     if code:
@@ -82,8 +78,8 @@ def run(layout: Layout, jobs: int | None = None, targets: Sequence[str] = (),
                          "when that is mended")
 
 
-def mark_done(layout: Layout, study: Study, clips: Sequence[Clip]) -> set[str]:
-    """Mark the stages that are up to date, in their order; the names of the others."""
+def mark_done(layout: Layout, study: Study, clips: Sequence[Clip]) -> dict[str, bool]:
+    """Mark the stages that are up to date. Whether each one is, by its name, in their order."""
     from leanclips.training.origins import stages
 
     shutil.rmtree(layout.done(""), ignore_errors=True)
@@ -95,7 +91,7 @@ def mark_done(layout: Layout, study: Study, clips: Sequence[Clip]) -> set[str]:
         if done:
             layout.done(name).touch()
             os.utime(layout.done(name), (LONG_AGO + place,) * 2)  # in the order of the stages
-    return {name for name, done in current.items() if not done}
+    return current
 
 
 @contextmanager
@@ -115,10 +111,3 @@ def _children_end_too() -> Iterator[None]:
 def is_stage_of(layout: Layout) -> bool:
     """Whether this process is a stage that a run of the study has started."""
     return os.environ.get(RUN_OF) == str(layout.study.resolve())
-
-
-def _environment(layout: Layout) -> dict[str, str]:
-    """For the stages: whose they are, and this environment's programs, activated or not."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    return os.environ | {"PATH": path, "PYTHON": sys.executable,
-                         RUN_OF: str(layout.study.resolve())}

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import JsonValue
 
 from leanclips.errors import StudyError
 from leanclips.files import key, write_text, written_aside
+from leanclips.study import Strict
 
 RUN_AGAIN = "run the study again ('make study STUDY=…'); it redoes only what does not match"
 PUBLISH_AGAIN = "publish the study again"
@@ -48,10 +49,8 @@ TEXT_COLUMNS = dict.fromkeys(("clip", "label", "predicted", "variant", "tested_o
                               "role", "reason", "sha256", "key", "detail", "probes"), str)
 
 
-class Record(BaseModel):
+class Record(Strict):
     """Written once, read by later stages and the report."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Origin(Record):

@@ -29,7 +29,7 @@ def _each_once(items: tuple) -> tuple:
 
 
 class Strict(BaseModel):
-    """Settings as read from a file: unknown ones are rejected, none is changed later."""
+    """As read from a file: unknown fields are rejected, none is changed later."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -322,7 +322,7 @@ def load_study(folder: Path) -> Study:
         if not isinstance(settings, dict):
             raise StudyError("holds no settings", path,
                              "write one on each line, 'title: Mine' first")
-        return _with_whole_paths(Study.model_validate(settings), Path(folder))
+        study = Study.model_validate(settings)
     except FileNotFoundError:
         raise StudyError("there is no such study", path,
                          "name a folder with a study.yml, or make one with 'leanclips new'"
@@ -335,6 +335,11 @@ def load_study(folder: Path) -> Study:
     except ValidationError as error:
         raise StudyError(_first_problem(error), path,
                          "correct the setting (src/leanclips/study.py lists them all)") from None
+    if (weights := weights_path(study.backbone, path.parent)) is None:
+        return study
+    # Stages run in several working directories.
+    whole = study.backbone.model_copy(update={"weights": str(weights.resolve())})
+    return study.model_copy(update={"backbone": whole})
 
 
 def weights_path(backbone: Backbone, folder: Path = Path()) -> Path | None:
@@ -345,13 +350,6 @@ def weights_path(backbone: Backbone, folder: Path = Path()) -> Path | None:
     name = backbone.weights or ""
     path = folder / Path(name).expanduser()
     return path if Path(name).suffix or "/" in name or path.is_file() else None
-
-
-def _with_whole_paths(study: Study, folder: Path) -> Study:
-    """Stages run in several working directories: give a weights file its absolute path."""
-    path = weights_path(study.backbone, folder)
-    return study if path is None else study.model_copy(update={
-        "backbone": study.backbone.model_copy(update={"weights": str(path.resolve())})})
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -189,11 +189,7 @@ def progress(items: Iterable[T], total: int, what: str, unit: str = "clips",
 
 def _in_notebook() -> bool:
     """Whether a Jupyter kernel runs this process."""
-    if "ipykernel" not in sys.modules:
-        return False
-    from IPython import get_ipython
-
-    return get_ipython() is not None
+    return "ipykernel" in sys.modules and sys.modules["IPython"].get_ipython() is not None
 
 
 def _show_in_cell(text: str) -> None:

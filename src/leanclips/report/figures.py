@@ -27,8 +27,8 @@ def frontier(results: Results) -> Figure:
     way to encode.
     """
     data = measures.comparisons(results).query("tested == @OWN")
-    ways = {name: way_of(results.study, name) for name in results.study.variants}
-    data = data.assign(way=data["variant"].map(ways), share_of_source=data["variant"].map(
+    way = {name: way_of(results.study, name) for name in results.study.variants}
+    data = data.assign(way=data["variant"].map(way), share_of_source=data["variant"].map(
         measures.share_of_source(results))).dropna(subset=["way"])
     data = data.sort_values("share_of_source", ascending=False, kind="stable")
     each = "; ".join(f"{way}: " + listing(told(part, "{variant} at {share_of_source:.1%} of the "
@@ -41,7 +41,8 @@ def frontier(results: Results) -> Figure:
         "kept; each network trained and tested on clips of its own kind. Line: 95% interval; band: "
         f"the margin of ±{within(results.study.margin)} points. {measures.restated(results)}"
         .strip(), f"Paired differences in points with 90% intervals, by size. {each}.",
-        data, lambda theme: _draw_frontier(results, data, theme))
+        data, lambda theme: _draw_frontier(
+            data, list(dict.fromkeys(filter(None, way.values()))), results.study.margin, theme))
 
 
 def way_of(study: Study, variant: str) -> str | None:
@@ -55,11 +56,10 @@ def way_of(study: Study, variant: str) -> str | None:
     return variant if isinstance(settings, External) else None
 
 
-def _draw_frontier(results: Results, data: pd.DataFrame, theme: Theme) -> Canvas:
+def _draw_frontier(data: pd.DataFrame, ways: Sequence[str], margin: float,
+                   theme: Theme) -> Canvas:
     classifiers = list(data["classifier"].unique())
     canvas, axes = panels(len(classifiers), 1, 0.8 + 2.3 * len(classifiers), sharex=True)
-    named = (way_of(results.study, name) for name in results.study.variants)
-    ways, margin = list(dict.fromkeys(filter(None, named))), results.study.margin
     inks, shapes = colours(ways), markers(ways)
     for ax, classifier in zip(axes, classifiers, strict=True):
         ax.axhspan(-margin, margin, color=theme.faint, alpha=0.45, linewidth=0)

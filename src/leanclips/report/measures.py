@@ -72,16 +72,20 @@ def difference(results: Results, classifier: str, variant: str, tested: str,
 
 def compare(results: Results, classifier: str, variant: str, tested: str,
             seen: str = IN_ORDER, epoch: str = LAST) -> dict[str, object]:
-    """A row of `comparisons`. `accuracy` is the mean over seeds, between `min` and `max`."""
+    """A row of `comparisons`. `accuracy` is the mean over seeds, between `min` and `max`. The
+    source on the frames in order is compared with nothing.
+    """
     shown = results.study.own_kind(variant) if tested == OWN else SOURCE
-    ours = scores(results, classifier, variant, shown, epoch, seen)
-    theirs, each = scores(results, classifier, SOURCE, SOURCE, epoch), ours.mean(axis=1)
+    each = scores(results, classifier, variant, shown, epoch, seen).mean(axis=1)
+    row = {"classifier": classifier, "variant": variant, "input": seen, "tested": tested,
+           "epoch": epoch, "min": each.min(), "accuracy": each.mean(), "max": each.max(),
+           "source_accuracy": scores(results, classifier, SOURCE, SOURCE, epoch).mean()}
+    if (variant, seen) == (SOURCE, IN_ORDER):
+        return row
     found = difference(results, classifier, variant, tested, seen, epoch)
-    return {"classifier": classifier, "variant": variant, "input": seen, "tested": tested,
-            "epoch": epoch, "min": each.min(), "accuracy": each.mean(), "max": each.max(),
-            "source_accuracy": theirs.mean(), "difference": found.value,
-            **{name: getattr(found, name) for name in ("low90", "high90", "low95", "high95")},
-            "verdict": verdict(found, results.study.margin)}
+    return row | {"difference": found.value, "low90": found.low90, "high90": found.high90,
+                  "low95": found.low95, "high95": found.high95,
+                  "verdict": verdict(found, results.study.margin)}
 
 
 def comparisons(results: Results) -> pd.DataFrame:
@@ -138,7 +142,7 @@ def pairing(results: Results, classifier: str, variant: str) -> dict[str, float 
 
 def sizes(results: Encoded) -> pd.DataFrame:
     """A row for the uncropped `originals` and for each variant: bytes of the target and held-out
-    clips, how they were saved, and what was left as it was (`kept`, for whatever reason).
+    clips, how they were saved, and how many kept their bytes for which reason.
     """
     rows = results.encodes
     below, reason = rows["quality"] < rows["target"], rows["reason"]
@@ -146,11 +150,10 @@ def sizes(results: Encoded) -> pd.DataFrame:
                         no_gain=reason == "no-gain", unreachable=reason == "target-unreachable")
     sizes = sizes.groupby("variant", sort=False).agg(
         clips=("clip", "size"), bytes_in=("bytes_in", "sum"), bytes_out=("bytes_out", "sum"),
-        mean_saving=("saving", "mean"), median_saving=("saving", "median"),
         encodes_per_clip=("encodes", "mean"), crf_median=("crf", "median"),
         target=("target", "first"), lowest_quality=("quality", "min"),
         below_target=("below", lambda each: each.sum(min_count=1)),
-        feature_drift=("drift", "mean"), kept=("kept", "sum"), kept_no_gain=("no_gain", "sum"),
+        feature_drift=("drift", "mean"), kept_no_gain=("no_gain", "sum"),
         kept_target_unreachable=("unreachable", "sum"))
     return sizes.assign(saving_of_total=1 - sizes["bytes_out"] / sizes["bytes_in"])
 

@@ -33,10 +33,9 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds and clips; its intervals end at the outer ends by two methods, `bootstrap`
-    and `clustered` (low90, high90, low95, high95). `error`: the two-way standard error. `effective`:
-    as many recordings of equal size the clips are worth (Kish). `design`: the variance over that of
-    independent clips. Spread is NaN for one seed and for less than `FEWEST_TO_DIFFER` recordings.
+    """A mean over seeds and clips; its intervals end at the outer ends by two methods (see
+    `intervals`). `error`: the two-way standard error. `effective`: as many recordings of equal size
+    the clips are worth (Kish). `design`: the variance over that of independent clips. Spread is NaN for one seed and for less than `FEWEST_TO_DIFFER` recordings.
     """
 
     value: float
@@ -48,8 +47,6 @@ class Estimate:
     recordings: int
     error: float = np.nan
     freedom: float = np.nan
-    bootstrap: tuple[float, ...] = ()
-    clustered: tuple[float, ...] = ()
     effective: float = np.nan
     design: float = np.nan
 
@@ -82,7 +79,7 @@ def estimate(scores: np.ndarray, groups: Sequence[str], resamples: int = RESAMPL
     outer = np.where(TAILS < 0.5, ends.min(axis=0), ends.max(axis=0))
     alone = scores.mean(axis=0).var(ddof=1) / scores.shape[1]
     return Estimate(float(scores.mean()), *outer.tolist(), *sums.shape, float(error),
-                    float(freedom), *map(tuple, ends.tolist()), sizes.sum() ** 2 / (sizes @ sizes),
+                    float(freedom), sizes.sum() ** 2 / (sizes @ sizes),
                     float(error**2 / alone) if alone else np.nan)
 
 

@@ -20,12 +20,6 @@ WHO = {"Classifier": "{classifier:words}", "Trained on": "{variant}"}
 SPREAD = "{min:.0%} / {accuracy:.0%} / {max:.0%}"
 MATRIX = "Trained on ↓, tested on →", "{max:.0%}, {mean:.0%}"
 ROLES = [Role.TARGET, Role.HELDOUT, Role.PRETRAIN]
-JUDGED = ["difference", "low90", "high90", "low95", "high95", "verdict"]
-
-
-def _judged(rows: pd.DataFrame, which: pd.Series) -> pd.DataFrame:
-    """The rows of comparisons with a verdict on these alone."""
-    return rows.assign(**{name: rows[name].astype(object).where(which, None) for name in JUDGED})
 
 
 def summary(results: Results) -> Table:
@@ -39,8 +33,7 @@ def summary(results: Results) -> Table:
     return Table.of(
         "summary", f"Accuracy on the {len(results.tested)} test clips, mean over "
         f"{results.seed_count}, each variant tested on its own kind of clip; paired difference in "
-        f"points with its 90% interval. {measures.restated(results)}",
-        _judged(data, data["variant"] != SOURCE),
+        f"points with its 90% interval. {measures.restated(results)}", data,
         {**WHO, "Bytes": "{bytes:size}", "Of source": "{share_of_source:.0%}",
          "Accuracy": "{accuracy:percent}", "Against source": CHANGE, "Verdict": "{verdict}"})
 
@@ -83,8 +76,7 @@ def inputs(results: Results) -> Table:
     return Table.of(
         "time", f"Accuracy on the {len(results.tested)} test clips of the source, minimum / mean / "
         f"maximum over {results.seed_count}; paired difference from the frames in order in points "
-        f"with its 90% interval. {measures.restated(results)}",
-        _judged(data, data["input"] != IN_ORDER),
+        f"with its 90% interval. {measures.restated(results)}", data,
         {"Classifier": WHO["Classifier"], "Sees": "{input:words}", **epoch, "Accuracy": SPREAD,
          "Against in order": CHANGE, "Verdict": "{verdict}"})
 
