@@ -23,6 +23,7 @@ app = typer.Typer(
 StudyFolder = Annotated[Path, typer.Argument(metavar="STUDY", help="A folder with a study.yml.")]
 ClipsFolder = Annotated[Path | None, typer.Option(help="Folder of the clips.")]
 Jobs = Annotated[int | None, typer.Option(min=1, help="Clips at a time (default: all cores).")]
+LEAKS = " (the pretraining leaks recordings)"  # beside such a study's numbers
 
 
 def _open(study: Path):
@@ -44,13 +45,6 @@ def _jobs(jobs: int | None) -> int:
     from leanclips.workers import cores
 
     return jobs or cores()
-
-
-def _leaks(settings, clips) -> str:
-    """A remark beside the numbers of a study whose pretraining leaks recordings."""
-    from leanclips.rounds import pretraining_leaks
-
-    return " (the pretraining leaks recordings)" if pretraining_leaks(clips, settings) else ""
 
 
 @app.command()
@@ -312,7 +306,7 @@ def pretrain(study: StudyFolder) -> None:
     if done is not None:
         score = done.result.classifiers["crnn"][0].last
         print(f"pretraining: {score.validation_accuracy:.1%} of the validation clips right"
-              f"{_leaks(settings, clips)}")
+              f"{LEAKS * done.leaks}")
 
 
 @app.command()
@@ -327,6 +321,7 @@ def finetune(study: StudyFolder,
     from leanclips import notebook
     from leanclips.pipeline import is_stage_of
     from leanclips.records import own_accuracies
+    from leanclips.rounds import pretraining_leaks
 
     layout, settings, clips = _open(study)
     check_variant(layout, settings.all_variants, variant)
@@ -339,7 +334,8 @@ def finetune(study: StudyFolder,
     notebook.execute(ROOT / "notebooks" / "finetune.ipynb", folder / "run.ipynb",
                      {"study": short_name(layout), "variant": variant, "seed": seed})
     shown = ", ".join(f"{name} {share:.1%}" for name, share in own_accuracies(folder).items())
-    print(f"{what}: {shown} of the test clips right{_leaks(settings, clips)}", flush=True)
+    leaks = LEAKS * pretraining_leaks(clips, settings)
+    print(f"{what}: {shown} of the test clips right{leaks}", flush=True)
 
 
 Shown = Annotated[Path | None, typer.Argument(

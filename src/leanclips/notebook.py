@@ -2,7 +2,7 @@
 
 import ast
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,14 +34,10 @@ def check_parameters(cells: list[str], *known: str) -> None:
     Papermill itself only warns.
     """
     for cell in (cell for cell in cells if cell.startswith("# Parameters")):
-        _check_known((target.id for node in ast.parse(cell).body if isinstance(node, ast.Assign)
-                      for target in node.targets if isinstance(target, ast.Name)), known)
-
-
-def _check_known(names: Iterable[str], known: tuple[str, ...]) -> None:
-    for name in names:
-        if name not in known:
-            raise StudyError(f"there is no parameter '{name}'", "notebook",
+        given = {node.id for node in ast.walk(ast.parse(cell))
+                 if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        if unknown := given - set(known):
+            raise StudyError(f"there is no parameter '{min(unknown)}'", "notebook",
                              f"use {', '.join(known)}")
 
 
@@ -106,7 +102,6 @@ def execute(notebook: Path, out: Path, parameters: Mapping[str, object]) -> None
     """
     import papermill
 
-    _check_known(parameters, tuple(papermill.inspect_notebook(str(notebook))))
     failed = out.with_suffix(".failed.ipynb")
     with written_aside(out) as aside:
         try:

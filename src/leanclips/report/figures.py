@@ -27,22 +27,21 @@ def frontier(results: Results) -> Figure:
     way to encode.
     """
     data = measures.comparisons(results).query("tested == @OWN")
-    way = {name: way_of(results.study, name) for name in results.study.variants}
-    data = data.assign(way=data["variant"].map(way), share_of_source=data["variant"].map(
+    ways = {name: way_of(results.study, name) for name in results.study.variants}
+    data = data.assign(way=data["variant"].map(ways), share_of_source=data["variant"].map(
         measures.share_of_source(results))).dropna(subset=["way"])
     data = data.sort_values("share_of_source", ascending=False, kind="stable")
+    primary = data[data["classifier"] == results.study.primary_endpoint.classifier]
     each = "; ".join(f"{way}: " + listing(told(part, "{variant} at {share_of_source:.1%} of the "
                                                      f"bytes {CHANGE}"))
-                     for (_, way), part in data[data["classifier"] == results.study.
-                                                primary_endpoint.classifier]
-                     .groupby(["classifier", "way"], sort=False))
+                     for way, part in primary.groupby("way", sort=False))
     return Figure(
         "frontier", "Test accuracy less that of training on the source, over the bytes that are "
         "kept; each network trained and tested on clips of its own kind. Line: 95% interval; band: "
         f"the margin of ±{within(results.study.margin)} points. {measures.restated(results)}"
         .strip(), f"Paired differences in points with 90% intervals, by size. {each}.",
         data, lambda theme: _draw_frontier(
-            data, list(dict.fromkeys(filter(None, way.values()))), results.study.margin, theme))
+            data, list(dict.fromkeys(filter(None, ways.values()))), results.study.margin, theme))
 
 
 def way_of(study: Study, variant: str) -> str | None:

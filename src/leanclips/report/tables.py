@@ -181,14 +181,14 @@ def data(results: Encoded) -> Table:
 
 def _runs(results: Results) -> tuple[pd.DataFrame, dict[str, str]]:
     """Every run's accuracies at the last epoch, and the columns that show them."""
-    kinds = {"validation": "validation", "test": "accuracy"}
-    shown = {(kind, name): f"{heading(name)}, {kind}" for name in results.study.classifiers
-             for kind in kinds if kind == "test" or results.validates}
-    data = measures.own_kind(results).pivot(index=["variant", "seed"], columns="classifier",
-                                            values=list(kinds.values())).loc[list(results.runs)]
-    data = pd.DataFrame({f"{name}_{kind}": data[kinds[kind], name] for kind, name in shown})
-    return data.reset_index(), {head: f"{{{name}_{kind}:percent}}"
-                                for (kind, name), head in shown.items()}
+    kinds = ["validation", "test"] if results.validates else ["test"]
+    shown = [(kind, name) for name in results.study.classifiers for kind in kinds]
+    data = measures.own_kind(results).rename(columns={"accuracy": "test"}).pivot(
+        index=["variant", "seed"], columns="classifier", values=kinds)
+    data = data.loc[list(results.runs), shown].set_axis(
+        [f"{name}_{kind}" for kind, name in shown], axis=1)
+    return data.reset_index(), {f"{heading(name)}, {kind}": f"{{{name}_{kind}:percent}}"
+                                for kind, name in shown}
 
 
 def runs(results: Results) -> Table:
