@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from runpy import run_path
+from string import Template
 
 import numpy as np
 import yaml
@@ -32,34 +33,7 @@ FEW_CLIPS = 20
 HELDOUT = 0.24
 FEWEST_TO_HOLD_OUT = 3  # recordings of a class: to train on, to validate on and to hold out
 LISTED = 5
-SETTINGS = """\
-title: {title}
-# The folder with one folder of clips per class.
-clips: {clips}
-# The part of a file's name that tells its recording, a regular expression: training and test
-# never share a recording.
-group_pattern: {pattern}
-# Encodings to compare with the source. target: the VMAF NEG (0-100) to hold;
-# bytes_of: the control, one CRF for all clips with the same total bytes.
-variants:
-  t93: {{target: 93}}
-  t85: {{target: 85}}
-  t70: {{target: 70}}
-  c93: {{bytes_of: t93}}
-  c85: {{bytes_of: t85}}
-  c70: {{bytes_of: t70}}
-# cross-validation tests every clip once per seed, holdout the clips of role heldout.
-protocol: {protocol}
-# crnn, the case study's network, takes much longer to train than linear and temporal.
-classifiers: [linear, temporal{crnn}]
-# Frames that the network sees of each clip, spread over it.
-sampling: {{frames: 8}}
-# Each variant is trained once per seed.
-finetuning: {{seeds: [1, 2, 3, 4, 5]}}
-# The largest loss of accuracy that counts as no loss. Decide before you see the results.
-margin: 0.02
-# All other settings and their defaults: src/leanclips/study.py
-"""
+SETTINGS = Path(__file__).with_name("new-study.yml")  # with $names to fill in
 
 
 @dataclass(frozen=True)
@@ -134,7 +108,7 @@ def new_study(folder: Path, clips: Path, *, group_pattern: str | None = None,
             for value in (study.title, str(clips), study.group_pattern))
         protocol = ("{kind: holdout}" if heldout else
                     f"{{kind: cross-validation, folds: {study.protocol.folds}}}")
-        write_text(layout.settings, SETTINGS.format(
+        write_text(layout.settings, Template(SETTINGS.read_text("utf-8")).substitute(
             title=title, clips=root, pattern=pattern, protocol=protocol,
             crnn=", crnn" * bool(pretrain)))
     write_table(layout.table, table)
