@@ -74,11 +74,6 @@ class Backbone(Strict):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
 
     @property
-    def for_pretraining(self) -> "Backbone":
-        """As the pretraining clips go through it."""
-        return self.model_copy(update={"target_size": None})
-
-    @property
     def for_target(self) -> "Backbone":
         """As target and held-out clips go through it."""
         return self.model_copy(update={"size": self.target_size or self.size,

@@ -207,8 +207,7 @@ def make_features(layout: Layout, study: Study, clips: Sequence[Clip], variant: 
     """Stage features: the index of a variant names each clip and the key of its features."""
     origin = features_origin(layout, study, clips, variant)
     chosen, where = variant_clips(clips, variant), compute(study)
-    through = {role: study.backbone.for_target for role in Role} | {
-        Role.PRETRAIN: study.backbone.for_pretraining}
+    through = dict.fromkeys(Role, study.backbone.for_target) | {Role.PRETRAIN: study.backbone}
     work = [FeatureJob(layout.made_clip(variant, clip.id), layout, through[clip.role], where,
                        study.sampling) for clip in chosen]
     if variant == SOURCE:  # once per run: it is the first
