@@ -4,7 +4,7 @@ import csv
 import io
 import re
 import sys
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
@@ -217,6 +217,11 @@ def classes(clips: Iterable[Clip], *roles: Role) -> list[str]:
     return sorted({clip.label for clip in of_role(clips, *roles)})
 
 
+def recordings_of(clips: Iterable[Clip]) -> Counter[str]:
+    """How many recordings each class has."""
+    return Counter(label for label, _ in {(clip.label, clip.group) for clip in clips})
+
+
 def check_roles(clips: Sequence[Clip], protocol: Protocol, where: Path) -> None:
     """StudyError unless classes, recordings and counts fit the protocol."""
     heldout = protocol.kind == "holdout"
@@ -230,14 +235,12 @@ def check_roles(clips: Sequence[Clip], protocol: Protocol, where: Path) -> None:
         raise StudyError(f"has no class of more than {most} clips for {protocol.folds} folds",
                          where, "set fewer protocol.folds in study.yml, or add clips")
     for role, chosen in (("target", dealt), ("pretrain", pretraining_clips(clips))):
-        groups = defaultdict(set)
-        for clip in chosen:
-            groups[clip.label].add(clip.group)
-        for label, members in sorted(groups.items()):
-            if len(members) < 2:
-                raise StudyError(f"the {role} class '{label}' has one group only ({min(members)})",
-                                 where, "it needs at least two recordings, one to train on and "
-                                        "one to test on")
+        for label, count in sorted(recordings_of(chosen).items()):
+            if count < 2:
+                group = next(clip.group for clip in chosen if clip.label == label)
+                raise StudyError(f"the {role} class '{label}' has one group only ({group})", where,
+                                 "it needs at least two recordings, one to train on and one to "
+                                 "test on")
 
 
 def _check_tested(clips: Sequence[Clip], holdout: bool, where: Path) -> None:

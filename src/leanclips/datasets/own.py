@@ -14,8 +14,8 @@ import yaml
 from pydantic import ValidationError
 
 from leanclips.clips import (Clip, Role, Roi, check_roles, classes, clips_root, has_pretraining,
-                             of_role, pretraining_clips, renderer, scan_folders, study_table,
-                             tested_clips, verify_file, with_roles, write_table)
+                             of_role, pretraining_clips, recordings_of, renderer, scan_folders,
+                             study_table, tested_clips, verify_file, with_roles, write_table)
 from leanclips.compression.crop import square
 from leanclips.compression.inspect import Probe, probe
 from leanclips.datasets.scenes import joined, outlines, same_scene
@@ -93,7 +93,7 @@ def new_study(folder: Path, clips: Path, *, group_pattern: str | None = None,
     if not scripted:
         table = hold_out(table, clips, heldout or (HELDOUT if holds_out else None), set(pretrain))
     if not kept and heldout is None:  # no more folds than the smallest class has recordings
-        told = _recordings(of_role(table, Role.TARGET)).values()
+        told = recordings_of(of_role(table, Role.TARGET)).values()
         folds = max(2, min([study.protocol.folds, *told]))
         study = study.model_copy(update={"protocol": CrossValidation(folds=folds)})
     table = with_rois(table, clips / "rois.csv")
@@ -117,14 +117,9 @@ def new_study(folder: Path, clips: Path, *, group_pattern: str | None = None,
             *(f"Note: {note}" for note in _alone(table, study))]
 
 
-def _recordings(clips: Sequence[Clip]) -> Counter[str]:
-    """How many recordings each class has."""
-    return Counter(label for label, _ in {(clip.label, clip.group) for clip in clips})
-
-
 def told_apart(scanned: Sequence[Clip], least: int) -> list[Clip]:
     """The clips, each a recording of its own in a class whose names tell fewer than `least`."""
-    told = _recordings(scanned)
+    told = recordings_of(scanned)
     return [clip if told[clip.label] >= least else
             replace(clip, group=str(PurePosixPath(clip.file).with_suffix(""))) for clip in scanned]
 
@@ -132,7 +127,7 @@ def told_apart(scanned: Sequence[Clip], least: int) -> list[Clip]:
 def _alone(table: Sequence[Clip], study: Study) -> list[str]:
     """A note where names told no recordings, and there is no pattern by which each clip is one."""
     clips = Counter(clip.label for clip in table)
-    alone = [label for label, told in sorted(_recordings(table).items()) if clips[label] == told]
+    alone = [label for label, told in sorted(recordings_of(table).items()) if clips[label] == told]
     if not alone or study.group_pattern or study.synthetic:
         return []
     return [f"Each clip of {listing(alone)} counts as a recording of its own. If some were cut "

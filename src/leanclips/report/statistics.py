@@ -35,7 +35,8 @@ class Verdict(StrEnum):
 class Estimate:
     """A mean over seeds and clips; its intervals end at the outer ends by two methods (see
     `intervals`). `error`: the two-way standard error. `effective`: as many recordings of equal size
-    the clips are worth (Kish). `design`: the variance over that of independent clips. Spread is NaN for one seed and for less than `FEWEST_TO_DIFFER` recordings.
+    the clips are worth (Kish). `design`: the variance over that of independent clips. Spread is NaN
+    for one seed and for less than `FEWEST_TO_DIFFER` recordings.
     """
 
     value: float
