@@ -4,11 +4,13 @@ UCF-101 in its official layout is for pretraining; `target/<class>` and `heldout
 case study's own clips, or others in their place.
 """
 
+import csv
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from leanclips.clips import VIDEO_SUFFIXES, Clip, Role, scan_folders
+from leanclips.clips import VIDEO_SUFFIXES, Clip, Role, Roi, scan_folders
 from leanclips.errors import StudyError
 from leanclips.study import Study
 
@@ -24,7 +26,28 @@ def table(root: Path, study: Study) -> list[Clip]:
     for role in (Role.TARGET, Role.HELDOUT):
         clips += [replace(clip, id=f"{role}-{clip.id}", file=f"{role}/{clip.file}", role=role)
                   for clip in scan_folders(root / role, study.group_pattern)]
-    return clips
+    return with_rois(clips, root / "rois.csv")
+
+
+def with_rois(clips: Sequence[Clip], path: Path) -> list[Clip]:
+    """The clips with the ROIs of the table `file,x,y,side`, if it exists."""
+    if not path.exists():
+        return list(clips)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file)
+        if rows.fieldnames != ["file", "x", "y", "side"]:
+            raise StudyError("is not a table of ROIs", path, "its first line is file,x,y,side")
+        rois = {}
+        for row in rows:
+            try:
+                rois[row["file"]] = Roi.parse(f"{row['x']} {row['y']} {row['side']}")
+            except ValueError:
+                raise StudyError("cannot be read", f"{path} line {rows.line_num}",
+                                 "x and y are pixels, the side at least 16") from None
+    if unknown := sorted(rois.keys() - {clip.file for clip in clips}):
+        raise StudyError(f"names '{unknown[0]}', which is no clip", path,
+                         "give files relative to the clips folder, as target/running/a.mp4")
+    return [replace(clip, roi=rois.get(clip.file)) for clip in clips]
 
 
 def official(root: Path, splits_folder: Path) -> list[Clip]:

@@ -25,7 +25,6 @@ T, R = TypeVar("T"), TypeVar("R")
 LEARN_FROM = 256
 LEARN_FIRST = 8
 SECONDS_BETWEEN_LINES = 10
-SECONDS_BETWEEN_BARS = 0.5
 
 
 def cores() -> int:
@@ -162,40 +161,15 @@ def progress(items: Iterable[T], total: int, what: str, unit: str = "clips",
     A terminal and a notebook get a bar, which goes from the notebook when the work is done; a log
     file gets lines. `note` gives the text to show beside that for each item.
     """
-    cell = _in_notebook()
-    if sys.stderr.isatty() and not cell:
-        with tqdm(items, total=total, desc=what, unit=f" {unit}") as bar:
-            for item in bar:
-                yield item
-                if note:
-                    bar.set_postfix_str(note(item))
-        return
-    start = time.monotonic()
-    last = 0.0 if cell else start  # a bar begins with the first item
-    for done, item in enumerate(items, 1):
-        yield item
-        text, now = note(item) if note else "", time.monotonic()
-        if done == total or now - last >= (SECONDS_BETWEEN_BARS if cell else SECONDS_BETWEEN_LINES):
-            last, rate = now, done / max(now - start, 1e-9)
-            if cell:
-                _show_in_cell(tqdm.format_meter(done, total, now - start, 80, what,
-                                                unit=f" {unit}"))
-            else:
-                print(f"{what}: {done}/{total} {unit}, {rate:.1f}/s, {(total - done) / rate:.0f} "
-                      f"s left{', ' * bool(text)}{text}", file=sys.stderr, flush=True)
-    if cell:
-        _show_in_cell("")
-
-
-def _in_notebook() -> bool:
-    """Whether a Jupyter kernel runs this process."""
-    return "ipykernel" in sys.modules and sys.modules["IPython"].get_ipython() is not None
-
-
-def _show_in_cell(text: str) -> None:
-    """In place of what the cell showed. tqdm's own bar is a widget, which no HTML page can show."""
-    from IPython.display import clear_output
-
-    clear_output(wait=bool(text))
-    if text:
-        print(text, flush=True)
+    cell = "ipykernel" in sys.modules
+    lines = not (cell or sys.stderr.isatty())
+    with tqdm(items, total=total, desc=what, unit=f" {unit}", leave=not cell, disable=lines) as bar:
+        start = last = time.monotonic()
+        for done, item in enumerate(bar, 1):
+            yield item
+            text, now = note(item) if note else "", time.monotonic()
+            bar.set_postfix_str(text, refresh=False)
+            if lines and (done == total or now - last >= SECONDS_BETWEEN_LINES):
+                last, rate = now, done / max(now - start, 1e-9)
+                print(f"{what}: {done}/{total} {unit}, {rate:.1f}/s, {(total - done) / rate:.0f} s "
+                      f"left{', ' * bool(text)}{text}", file=sys.stderr, flush=True)

@@ -9,7 +9,7 @@ import pytest
 
 from leanclips.clips import (Clip, Role, Roi, group_of, load_clips, of_role, read_table, renderer,
                              write_table)
-from leanclips.datasets.own import check_study, hold_out, new_study, told_apart
+from leanclips.datasets.own import check_study, new_study, told_apart
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256
 from leanclips.layout import ROOT, Layout
@@ -108,16 +108,6 @@ def test_a_recording_is_held_out_for_all_its_classes(tmp_path, make_clip):
     assert check_study(tmp_path / "mine").problems == ()
 
 
-@pytest.mark.parametrize("fraction", [0.1, 0.24, 0.5])
-def test_the_fraction_of_each_class_is_held_out(fraction):
-    scanned = [Clip(f"{label}-{n}", f"{label}/{n}.mp4", label, f"film{n // 2 % 60}", Role.TARGET)
-               for label, count in (("a", 200), ("b", 100)) for n in range(count)]
-    heldout = of_role(hold_out(scanned, Path(), fraction, set()), Role.HELDOUT)
-    counts = Counter(clip.label for clip in heldout)
-    assert counts["a"] == pytest.approx(200 * fraction, abs=2)
-    assert counts["b"] == pytest.approx(100 * fraction, abs=2)
-
-
 def test_a_class_that_keeps_one_recording_to_train_on_is_told(tmp_path, make_clip):
     for name in ("a/x_1", "a/y_1", "b/v_1", "b/w_1", "b/z_1"):
         make_clip(tmp_path / "clips" / f"{name}.mp4")
@@ -195,13 +185,6 @@ def test_clips_of_one_scene_are_listed_and_can_become_one_recording(tmp_path, ff
     assert groups["hop/b-hop-x.mp4"] == groups["hop/b-hop-y.mp4"] == "hop/b-hop-x"
     assert not any("same scene" in note for note in check_study(tmp_path / "seen").notes)
     assert len(set(groups.values())) >= 6
-
-
-def test_rois_beside_the_clips_are_taken(clips, tmp_path):
-    (clips / "rois.csv").write_text("file,x,y,side\nrun/gym_1.mp4,8,0,48\n")
-    new_study(tmp_path / "mine", clips)
-    rois = [clip.roi for clip in loaded(tmp_path / "mine") if clip.roi]
-    assert rois == [Roi(8, 0, 48)]
 
 
 def test_nothing_is_overwritten(study, clips):

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import pytest
 
 from leanclips.clips import Role, Roi, check_roles, classes, of_role
-from leanclips.datasets.own import with_rois
 from leanclips.errors import StudyError
 from leanclips.layout import ROOT
 from leanclips.study import Holdout, Study
@@ -55,7 +54,7 @@ def table(root: Path):
 
 
 def marked(root: Path):
-    return with_rois(made.table(root, PAPER), root / "rois.csv")
+    return made.table(root, PAPER)
 
 
 def test_official_lists_give_folds_and_names_give_recordings(tmp_path):

@@ -242,7 +242,7 @@ def test_whether_time_is_needed_is_told_where_the_records_have_it(pages, make_re
     one = view.View(asked)
     for found in one.time:
         assert one.change(found) in shown
-    assert "{themed-figure} /tiny/figures/time" in shown and "middle frame only" in shown
+    assert "/tiny/tables/time.csv" in shown and "middle frame only" in shown
     out = pages(load(make_records("unasked", inputs=[])), name="without")
     shown = (out / "unasked" / "time.md").read_text()
     assert "This study was run without these inputs." in shown and "themed-figure" not in shown

@@ -13,8 +13,7 @@ from leanclips.report.results import load
 
 def test_a_figure_is_written_for_both_themes_with_its_numbers(of_protocol, tmp_path):
     found = view.View(of_protocol).figures
-    assert {"frontier", "cross", "confusion", "quality", "learning",
-            "time"} == set(found)
+    assert {"frontier", "cross", "confusion", "quality", "learning"} == set(found)
     for name, figure in found.items():
         figure.write(tmp_path / name)
         assert sorted(path.name for path in (tmp_path / name).iterdir()) == [

@@ -101,7 +101,7 @@ def test_synthetic_and_leaking_studies_say_so_in_the_headline(make_records):
 def test_what_a_study_lacks_is_not_shown(make_records):
     one = view.View(load(make_records(classifiers=["linear"], inputs=[],
                                       protocol={"kind": "cross-validation", "folds": 2})))
-    assert not {"learning", "time"} & set(one.figures)
+    assert "learning" not in one.figures
     assert not {"time", "accuracy-best", "cross-crnn"} & set(one.tables)
     assert one.picking is None
 

@@ -1,6 +1,5 @@
 """Studies of your own clips: make one from a folder, and check it before it runs."""
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,7 @@ import numpy as np
 import yaml
 from pydantic import ValidationError
 
-from leanclips.clips import (Clip, Role, Roi, check_roles, classes, clips_root, has_pretraining,
+from leanclips.clips import (Clip, Role, check_roles, classes, clips_root, has_pretraining,
                              of_role, pretraining_clips, recordings_of, renderer, scan_folders,
                              study_table, tested_clips, verify_file, with_roles, write_table)
 from leanclips.compression.crop import square
@@ -91,12 +90,16 @@ def new_study(folder: Path, clips: Path, *, group_pattern: str | None = None,
                         [clip.group for clip in table])
         table = [replace(clip, group=group) for clip, group in zip(table, groups, strict=True)]
     if not scripted:
-        table = hold_out(table, clips, heldout or (HELDOUT if holds_out else None), set(pretrain))
+        if unknown := set(pretrain) - {clip.label for clip in table}:
+            raise StudyError(f"holds no class '{min(unknown)}' to pretrain on", clips,
+                             f"name some of {', '.join(sorted({clip.label for clip in table}))}")
+        target = [clip for clip in table if clip.label not in pretrain]
+        aside = group_split(target, heldout or HELDOUT, 0) if holds_out and target else set()
+        table = with_roles(table, aside, set(pretrain))
     if not kept and heldout is None:  # no more folds than the smallest class has recordings
         told = recordings_of(of_role(table, Role.TARGET)).values()
         folds = max(2, min([study.protocol.folds, *told]))
         study = study.model_copy(update={"protocol": CrossValidation(folds=folds)})
-    table = with_rois(table, clips / "rois.csv")
     check_roles(table, study.protocol, clips)
     table = _measured(table, clips)
     if kept:
@@ -134,41 +137,6 @@ def _alone(table: Sequence[Clip], study: Study) -> list[str]:
             "from one recording, training and test share it, and accuracy comes out TOO HIGH. Tell "
             "recordings apart by --group-pattern or --group-by-content of 'leanclips new', or in "
             "the column group of clips.csv."]
-
-
-def hold_out(scanned: list[Clip], root: Path, fraction: float | None,
-             pretrain: set[str]) -> list[Clip]:
-    """Hold out whole recordings of each target class; one with clips of several classes is held out
-    for all of them.
-    """
-    labels = {clip.label for clip in scanned}
-    if unknown := pretrain - labels:
-        raise StudyError(f"holds no class '{min(unknown)}' to pretrain on", root,
-                         f"name some of {', '.join(sorted(labels))}")
-    target = [clip for clip in scanned if clip.label not in pretrain]
-    heldout = group_split(target, fraction, 0) if fraction and target else set()
-    return with_roles(scanned, heldout, pretrain)
-
-
-def with_rois(clips: Sequence[Clip], path: Path) -> list[Clip]:
-    """The clips with the ROIs of the table `file,x,y,side`, if it exists."""
-    if not path.exists():
-        return list(clips)
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file)
-        if rows.fieldnames != ["file", "x", "y", "side"]:
-            raise StudyError("is not a table of ROIs", path, "its first line is file,x,y,side")
-        rois = {}
-        for row in rows:
-            try:
-                rois[row["file"]] = Roi.parse(f"{row['x']} {row['y']} {row['side']}")
-            except ValueError:
-                raise StudyError("cannot be read", f"{path} line {rows.line_num}",
-                                 "x and y are pixels, the side at least 16") from None
-    if unknown := sorted(rois.keys() - {clip.file for clip in clips}):
-        raise StudyError(f"names '{unknown[0]}', which is no clip", path,
-                         "give files relative to the clips folder, as target/running/a.mp4")
-    return [replace(clip, roi=rois.get(clip.file)) for clip in clips]
 
 
 def _measured(table: list[Clip], root: Path) -> list[Clip]:

@@ -83,33 +83,6 @@ def _draw_frontier(data: pd.DataFrame, ways: Sequence[str], margin: float,
     return canvas
 
 
-def inputs(results: Results) -> Figure:
-    """Is time needed? Accuracy of each classifier on each input."""
-    data = measures.by_seed(results).query("variant == tested_on == @SOURCE")
-    data = data.assign(row=told(data, "{input:words}, {classifier:words}"))
-    means = data.groupby("row", sort=False)["accuracy"].mean()
-    return Figure(
-        "time", "Accuracy on source test clips at the last epoch, by what the network was trained "
-        "and tested on: line from minimum to maximum, large mark at the mean, small marks for each "
-        f"of {results.seed_count}; dashed: the majority class "
-        f"({percent(measures.majority(results), 0)}).", "Mean accuracy: " + "; ".join(
-            f"{row} {percent(mean, 0)}" for row, mean in means.items()) + ".",
-        data, lambda theme: _draw_inputs(results, data, len(means), theme))
-
-
-def _draw_inputs(results: Results, data: pd.DataFrame, rows: int, theme: Theme) -> Canvas:
-    canvas, (ax,) = panels(1, 1, 0.9 + 0.36 * rows)
-    looks = {"x": "accuracy", "y": "row", "hue": "input", "legend": False, "ax": ax,
-             "palette": colours((IN_ORDER, *results.inputs))}
-    sns.stripplot(data, jitter=False, size=3.5, alpha=0.6, **looks)
-    sns.pointplot(data, errorbar=("pi", 100), linestyle="none", markersize=8,
-                  err_kws={"linewidth": 2}, markeredgecolor=theme.page, **looks)
-    ax.axvline(measures.majority(results), color=theme.ink, linewidth=1, linestyle="--")
-    ax.set(xlabel="Test accuracy", ylabel="")
-    percent_axis(ax.xaxis)
-    return canvas
-
-
 def cross_matrix(results: Results) -> Figure:
     seeds = measures.by_seed(results).query("input == @IN_ORDER")
     data = seeds.groupby(["classifier", "variant", "tested_on"], sort=False)["accuracy"].mean()

@@ -106,5 +106,3 @@ def _figures(results: Results) -> Iterator[Figure]:
         figures.frontier, figures.cross_matrix, figures.confusion, figures.quality))
     if CRNN in results.study.classifiers:
         yield figures.learning_curves(results)
-    if results.inputs:
-        yield figures.inputs(results)
