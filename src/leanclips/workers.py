@@ -161,9 +161,10 @@ def progress(items: Iterable[T], total: int, what: str, unit: str = "clips",
     A terminal and a notebook get a bar, which goes from the notebook when the work is done; a log
     file gets lines. `note` gives the text to show beside that for each item.
     """
-    cell = "ipykernel" in sys.modules
+    cell = "ipykernel" in sys.modules and sys.modules["IPython"].get_ipython() is not None
     lines = not (cell or sys.stderr.isatty())
-    with tqdm(items, total=total, desc=what, unit=f" {unit}", leave=not cell, disable=lines) as bar:
+    with tqdm(items, total=total, desc=what, unit=f" {unit}", leave=not cell, disable=lines,
+              file=sys.stdout if cell else sys.stderr) as bar:  # a cell shows stderr as a failure
         start = last = time.monotonic()
         for done, item in enumerate(bar, 1):
             yield item

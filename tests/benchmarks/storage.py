@@ -87,9 +87,10 @@ def decode(content: bytes) -> list[av.VideoFrame]:
 def sampled(frames: Sequence[av.VideoFrame]) -> np.ndarray:
     """What the network sees of a clip: (frames, size, size, 3), RGB, uint8."""
     indices = frame_indices(len(frames), Sampling())
-    size = Backbone().size, Backbone().size
-    return np.stack([cv2.resize(frames[n].to_ndarray(format="rgb24"), size,
-                                interpolation=cv2.INTER_AREA) for n in indices])
+    size = Backbone().size
+    way = cv2.INTER_AREA if frames[0].height > size else cv2.INTER_LINEAR
+    return np.stack([cv2.resize(frames[n].to_ndarray(format="rgb24"), (size, size),
+                                interpolation=way) for n in indices])
 
 
 @dataclass(frozen=True)
