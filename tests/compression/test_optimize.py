@@ -82,6 +82,15 @@ def test_the_times_of_real_clips_stay(tmp_path, jhmdb_clips):
     assert inspect(outcome.path).times == pytest.approx(inspect(clip).times, abs=1e-3)
 
 
+def test_a_frame_that_is_missing_near_the_end_is_no_loss(tmp_path, jhmdb_clips):
+    """Of two frames that MP4 decodes in another order, each has the other's length."""
+    clip = jhmdb_clips / "pick" / "SafeInPort_pick_f_nm_np1_fr_med_1.avi"
+    crop(clip, None, tmp_path / "crop.mp4")
+    outcome = optimize(tmp_path / "crop.mp4", Goal(90), tmp_path / "out.mp4")
+    assert outcome.reason is Reason.OPTIMIZED
+    assert inspect(outcome.path).times == pytest.approx(inspect(clip).times, abs=1e-3)
+
+
 def test_an_uncommon_pixel_format_stays(tmp_path, ffmpeg):
     clip = tmp_path / "clip.mkv"
     ffmpeg("-f", "lavfi", "-i", "testsrc2=s=128x96,noise=alls=8", "-frames:v", 20, "-c:v",
