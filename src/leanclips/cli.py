@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from leanclips.errors import StudyError, sentence
-from leanclips.layout import ROOT, Layout, check_variant, short_name
+from leanclips.layout import ROOT, Layout, check_variant, short_name, with_records
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -379,9 +379,8 @@ def recommend(study: StudyFolder,
     """
     from leanclips.report import recommend, results
 
-    kinds = [Layout(study), Layout(study, "published")]
-    layout = next((one for one in kinds if one.work.is_dir()), kinds[0])
-    print(*recommend.sentences(results.load(layout), margin and margin / 100), sep="\n")
+    found = results.load(with_records(study))
+    print(*recommend.sentences(found, margin and margin / 100), sep="\n")
 
 
 @app.command()

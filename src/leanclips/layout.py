@@ -119,6 +119,12 @@ class Layout:
         return self.work / "times"
 
 
+def with_records(study: Path) -> Layout:
+    """The study's own records; where it was not run here but records are published, those."""
+    own, published = Layout(study), Layout(study, "published")
+    return published if published.work.is_dir() and not own.work.is_dir() else own
+
+
 def short_name(layout: Layout) -> str:
     """The study's folder as a command names it: relative to the top of leanclips if inside."""
     folder = layout.study.resolve()

@@ -3,7 +3,6 @@
 import ast
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,7 +11,7 @@ from jupyter_client.manager import AsyncKernelManager
 from leanclips.clips import Clip, has_pretraining, load_clips
 from leanclips.errors import StudyError
 from leanclips.files import written_aside
-from leanclips.layout import ROOT, Layout, check_variant
+from leanclips.layout import ROOT, Layout, check_variant, with_records
 from leanclips.pipeline import is_stage_of, run
 from leanclips.study import ORIGINALS, Study, encode_stage, load_study
 from leanclips.workers import kill_children
@@ -76,10 +75,10 @@ def prepare_encodes(layout: Layout, study: Study, variant: str) -> None:
 
 def prepare_results(layout: Layout, study: Study) -> Layout:
     """Make all run records; where nothing was run yet but records are published, take those."""
-    if layout.published.is_dir() and not layout.work.is_dir():
-        return replace(layout, records_name=layout.published.name)
-    prepare(layout)
-    return layout
+    found = with_records(layout.study)
+    if not found.is_published:
+        prepare(layout)
+    return found
 
 
 class IpcKernelManager(AsyncKernelManager):

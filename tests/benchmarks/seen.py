@@ -27,7 +27,7 @@ import pandas as pd
 from common import show
 
 from leanclips.files import write_text
-from leanclips.layout import Layout
+from leanclips.layout import with_records
 from leanclips.report import measures, results
 from leanclips.study import CRNN, SOURCE
 
@@ -86,8 +86,7 @@ def main() -> None:
     parser.add_argument("study", type=Path)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     chosen = parser.parse_args()
-    layout = Layout(chosen.study)
-    found = results.load(layout if layout.work.is_dir() else Layout(chosen.study, "published"))
+    found = results.load(with_records(chosen.study))
     right = measures.scores(found, CRNN, SOURCE, SOURCE)
     members = np.unique(found.recordings, return_inverse=True)[1]
     made = list(rows(right, members, measures.literature("case_study")))
