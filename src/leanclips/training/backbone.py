@@ -128,8 +128,7 @@ def whole(settings: study.Backbone) -> nn.Module:
         raise StudyError(f"the weights do not fit {settings.name}", path,
                          "give a checkpoint of that model") from None
     _drop_last_layer(model)
-    pooled = _Pooled(model) if settings.name in PACKAGED else model
-    return pooled.eval().requires_grad_(False)
+    return model.eval().requires_grad_(False)
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:
@@ -149,22 +148,12 @@ def _built(settings: study.Backbone) -> nn.Module:
     if settings.name in PACKAGED:
         from efficientnet_lite_pytorch import EfficientNet
 
-        return EfficientNet.from_name(settings.name)
+        # Its dropout is the classifier's: who trains the network on has none before the features.
+        return EfficientNet.from_name(settings.name, dropout_rate=0.0)
     from torchvision import models
 
     _torchvision_weights(settings.model_copy(update={"weights": None}))  # is the name known?
     return models.get_model(settings.name, weights=None, **BUILT_WITH.get(settings.name, {}))
-
-
-class _Pooled(nn.Module):
-    """Mean over the last feature map of a packaged network."""
-
-    def __init__(self, body: nn.Module):
-        super().__init__()
-        self.body = body
-
-    def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        return self.body.extract_features(frames).mean((2, 3))
 
 
 def _drop_last_layer(model: nn.Module) -> None:
