@@ -120,13 +120,13 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, clip, short_limits, monkeyp
         from leanclips.compression.quality import Goal
         long.LONG_SECONDS = long.PART_SECONDS = 3.0
 
-        def draw(items, total, what):
+        def progress(items, total, what, unit):
             yield from items
             if what.endswith("scenes"):
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        optimize(Path({str(clip)!r}), Goal(80), Path({str(tmp_path / "a" / "out.mp4")!r}),
-                 draw=draw)"""
+        long.progress = progress
+        optimize(Path({str(clip)!r}), Goal(80), Path({str(tmp_path / "a" / "out.mp4")!r}))"""
     done = subprocess.run([sys.executable, "-c", script])
     assert done.returncode == -9 and not (tmp_path / "a" / "out.mp4").exists()
     finished = len(list(tmp_path.rglob("*.json")))

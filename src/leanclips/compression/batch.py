@@ -10,7 +10,6 @@ import random
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,14 +19,14 @@ from leanclips.clips import Roi
 from leanclips.compression.crop import crop
 from leanclips.compression.ffmpeg import Encoding, ffmpeg_version, filters_of, require
 from leanclips.compression.inspect import Probe, probe
-from leanclips.compression.long import Draw, lasts_long, silently
+from leanclips.compression.long import lasts_long
 from leanclips.compression.optimize import (Drift, Outcome, Reason, constant, external, keep,
                                             optimize, require_for)
 from leanclips.compression.quality import Goal, Quality
 from leanclips.compression.search import Solved
 from leanclips.errors import ClipError, StudyError
 from leanclips.files import file_sha256, folder_aside, key, remove_asides, write_text
-from leanclips.workers import LEARN_FROM, progress, run_learning
+from leanclips.workers import LEARN_FROM, run_learning
 
 R = TypeVar("R")
 RECIPE = 6  # raise it when a change in this package makes other bytes from the same inputs
@@ -112,9 +111,8 @@ def make_all(clip_jobs: Sequence[ClipJob], jobs: int, what: str,
     made = run_learning(_make_short, [clip_jobs[n] for n in order], jobs, what,
                         lambda made: made and made.outcome.solved, note)
     known = [one.outcome.solved for one in made if one][-LEARN_FROM:]
-    draw = partial(progress, unit="parts")
     for number in [number for number in order if number not in finished]:  # long: on all cores
-        finished[number] = done(number, make(clip_jobs[number], known, jobs, draw))
+        finished[number] = done(number, make(clip_jobs[number], known, jobs))
     return [finished[number] for number in range(len(clip_jobs))]
 
 
@@ -123,9 +121,8 @@ def _make_short(job: ClipJob, known: Sequence[Solved | None] = ()) -> Made | Non
     return None if job.how[0] == "optimize" and lasts_long(job.parent) else make(job, known)
 
 
-def make(job: ClipJob, known: Sequence[Solved | None] = (), jobs: int = 1,
-         draw: Draw = silently) -> Made:
-    """Make a clip that is not made already; a long one `jobs` parts at a time, as `draw` shows."""
+def make(job: ClipJob, known: Sequence[Solved | None] = (), jobs: int = 1) -> Made:
+    """Make a clip that is not made already; a long one `jobs` parts at a time."""
     sha256_in = file_sha256(job.parent)
     wanted = key(RECIPE, job.destination.name, [_told(part) for part in job.how],
                  job.drift and job.drift.fingerprint, sha256_in, ffmpeg_version(),
@@ -133,7 +130,7 @@ def make(job: ClipJob, known: Sequence[Solved | None] = (), jobs: int = 1,
     before = _before(job)
     if before and before.key == wanted:
         return before
-    outcome = _deliver(job, [clip for clip in known if clip is not None], jobs, draw)
+    outcome = _deliver(job, [clip for clip in known if clip is not None], jobs)
     facts = None
     if job.how[0] != "copy":
         with suppress(ClipError) if job.lenient else nullcontext():
@@ -165,12 +162,12 @@ def _told(part: object) -> object:
     return asdict(part) if isinstance(part, Goal | Encoding | Roi) else part
 
 
-def _deliver(job: ClipJob, known: Sequence[Solved], jobs: int, draw: Draw) -> Outcome:
+def _deliver(job: ClipJob, known: Sequence[Solved], jobs: int) -> Outcome:
     """The outcome of a job whose result has the name that it gets, or just its destination's."""
     if job.made_in is None:
-        return _outcome(job, known, jobs, draw)
+        return _outcome(job, known, jobs)
     with folder_aside(job.made_in) as folder:
-        outcome = _outcome(replace(job, destination=folder / job.parent.name), known, jobs, draw)
+        outcome = _outcome(replace(job, destination=folder / job.parent.name), known, jobs)
         wanted = job.destination.suffix.lower()
         if not outcome.crfs and job.parent.suffix.lower() != wanted:
             why = ", ".join(filter(None, (outcome.reason, outcome.detail)))
@@ -180,7 +177,7 @@ def _deliver(job: ClipJob, known: Sequence[Solved], jobs: int, draw: Draw) -> Ou
     return replace(outcome, path=job.destination)
 
 
-def _outcome(job: ClipJob, known: Sequence[Solved], jobs: int, draw: Draw) -> Outcome:
+def _outcome(job: ClipJob, known: Sequence[Solved], jobs: int) -> Outcome:
     kind, *settings = job.how
     try:
         if kind == "crop":
@@ -198,8 +195,7 @@ def _outcome(job: ClipJob, known: Sequence[Solved], jobs: int, draw: Draw) -> Ou
             return keep(job.parent, job.destination, *settings)
         goal, encoding, *again = settings
         return optimize(job.parent, goal, job.destination, encoding, known, job.drift,
-                        again=bool(again), jobs=jobs, state=job.record.with_suffix(".parts"),
-                        draw=draw)
+                        again=bool(again), jobs=jobs, state=job.record.with_suffix(".parts"))
     except Exception as error:
         told = isinstance(error, ClipError)
         if not job.lenient or not told and isinstance(error, StudyError | OSError | MemoryError):

@@ -9,7 +9,7 @@ the joined file shows the pictures that were scored.
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -28,6 +28,7 @@ from leanclips.compression.inspect import CLOCKED, Inspection, open_video
 from leanclips.compression.quality import Goal, Quality, Timeline, judge
 from leanclips.compression.search import MOST_TRIALS, Guess, Trial, best, next_crfs
 from leanclips.files import file_sha256, key, remove_asides, write_text, written_aside
+from leanclips.workers import progress
 
 RECIPE = 1  # raise it when a change in this module makes other parts from the same inputs
 # Shorter files have too few pieces to learn from, and a pool of clips keeps the cores busy.
@@ -49,8 +50,6 @@ SURE = 1.7  # deviations of the forecast that a zone is aimed above the target
 PAYS = 0.12  # share of a piece's bytes that encoding it again has to save
 HOPELESS = 1.1  # an original is kept where the samples take so many times the bytes allowed
 
-# Shows the progress of an iterable: its length, and what it does.
-Draw = Callable[[Iterable, int, str], Iterable]
 Crfs = tuple[float, ...]
 
 
@@ -92,7 +91,6 @@ class Work:
     encoding: Encoding
     state: Path  # the folder of finished parts
     jobs: int  # how many of them are made side by side
-    draw: Draw
     pieces: tuple[Piece, ...]
     begins: float  # the time of the first frame in the file that is delivered, in seconds
     beside: int  # bytes of the file that are not its video's
@@ -102,10 +100,6 @@ class Work:
 
 
 Tried = dict[Trial, Part]  # the encodes of a piece, the best one last, and what holds them
-
-
-def silently(items: Iterable, total: int, what: str) -> Iterable:
-    return items
 
 
 @contextmanager
@@ -125,7 +119,7 @@ def lasts_long(source: Path) -> bool:
 
 
 def prepare(source: Path, was: Inspection, times: Timeline, goal: Goal, encoding: Encoding,
-            state: Path, jobs: int, draw: Draw = silently) -> Work:
+            state: Path, jobs: int) -> Work:
     """The work on a long file; CannotBeCut where a file is short, or has to be encoded whole.
 
     XPSNR depends on more than the frames around a part, and VMAF v1 cannot look at half the size;
@@ -144,7 +138,7 @@ def prepare(source: Path, was: Inspection, times: Timeline, goal: Goal, encoding
     if len(sizes) != was.frames:  # a packet is no frame: about their mean
         sizes = [sum(sizes) // was.frames] * was.frames
     remove_asides([state])
-    return Work(source, was, times, goal, encoding, state, jobs, draw,
+    return Work(source, was, times, goal, encoding, state, jobs,
                 tuple(_pieces(was, times, encoding, sizes)),
                 was.start - (0 if was.container.startswith(CLOCKED) else start),
                 max(source.stat().st_size - sum(sizes), 0), names,
@@ -365,8 +359,8 @@ def _make_all(work: Work, todo: dict[int, Crfs], what: str, look: bool = False) 
             runs.append([n])
     with ThreadPoolExecutor(work.jobs) as pool:
         try:
-            made = list(work.draw(pool.map(partial(_make, work, todo, look), runs), len(runs),
-                                  f"{work.source.name}: {what}"))
+            made = list(progress(pool.map(partial(_make, work, todo, look), runs), len(runs),
+                                 f"{work.source.name}: {what}", "parts"))
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise

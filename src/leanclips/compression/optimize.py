@@ -16,8 +16,7 @@ from leanclips.compression.contract import broken, delivered, suffix_for, suffix
 from leanclips.compression.ffmpeg import (CODECS, Encoding, encode, filters_of, has, require,
                                           smallest_scored)
 from leanclips.compression.inspect import Inspection, inspect
-from leanclips.compression.long import (CannotBeCut, Draw, prepare, search_long, silently,
-                                        until_done)
+from leanclips.compression.long import CannotBeCut, prepare, search_long, until_done
 from leanclips.compression.quality import (CHROMA_DB_PER_CRF, METRICS, Goal, Quality, measure,
                                            timeline)
 from leanclips.compression.search import (HIGHEST, MOST_TRIALS, Solved, Trial, best, guess, search,
@@ -92,16 +91,15 @@ class Outcome:
 
 def optimize(source: Path, goal: Goal, destination: Path, encoding: Encoding = Encoding(),
              done: Sequence[Solved] = (), drift: Drift | None = None, *, again: bool = False,
-             jobs: int | None = None, state: Path | None = None,
-             draw: Draw = silently) -> Outcome:
+             jobs: int | None = None, state: Path | None = None) -> Outcome:
     """Deliver `source` as small as a few encodes get it while every second holds `goal`.
 
     From the finished clips in `done` of the same codec, the search learns where to begin.
     `goal.drift` limits what `drift` measures, and needs it.
 
-    A long file is encoded in parts, `jobs` at a time (None: one for each core). They are kept in
-    the folder `state` (None: beside the destination) until the file is delivered, so that a killed
-    run goes on where it was; `draw` shows their progress.
+    A long file is encoded in parts, `jobs` at a time (None: one for each core), with progress. They
+    are kept in the folder `state` (None: beside the destination) until the file is delivered, so
+    that a killed run goes on where it was.
 
     The file is delivered in the container of the source, or as MP4 (Matroska if MP4 cannot hold
     its audio). The original bytes are delivered if re-encoding leaves more than `goal.share` of
@@ -152,7 +150,7 @@ def optimize(source: Path, goal: Goal, destination: Path, encoding: Encoding = E
 
         def in_parts() -> list[Trial]:
             with suppress(CannotBeCut):
-                work = prepare(source, was, times, goal, encoding, state, jobs or cores(), draw)
+                work = prepare(source, was, times, goal, encoding, state, jobs or cores())
                 states = search_long(work, first, most, folder, suffix)
                 made.update({trial: (*found, None) for trial, found in states.items()})
                 if best(states) or list(states)[-1].bytes > most:
