@@ -181,8 +181,8 @@ def search_long(work: Work, guess: Guess, most: float, folder: Path,
             return {early: (None, quality)}
     states = dict([_settled(work, tried)])
     for turn in range(2, MOST_TRIALS + 1):
-        again = _lowered if turn == MOST_TRIALS else _again
-        todo = {n: crfs for n, piece in enumerate(tried) if (crfs := again(list(piece), guess))}
+        todo = {n: crfs for n, piece in enumerate(tried)
+                if (crfs := _again(list(piece), guess, turn == MOST_TRIALS))}
         last = list(states)[-1]
         if not todo or last.worst < 0 and last.bytes > most:
             break
@@ -295,24 +295,22 @@ def _hopeless(work: Work, guess: Guess, tried: Sequence[Tried], most: float) -> 
                  tuple(room for _, trial in some for room in trial.headroom))
 
 
-def _again(curve: Sequence[Trial], guess: Guess) -> Crfs | None:
-    """The CRFs to encode a piece again at; None if it is well as it is."""
-    if curve[-1].worst >= 0 and len(curve) > 1:
+def _again(curve: Sequence[Trial], guess: Guess, at_last: bool) -> Crfs | None:
+    """The CRFs to encode a piece again at; None if it is well as it is. The last ones of a piece
+    that misses are low enough for it to be well in all likelihood.
+    """
+    last = curve[-1]
+    if last.worst >= 0 and (at_last or len(curve) > 1):
         return None
+    if at_last:
+        return tuple(guess.codec.at(crf - (1 - 2 * min(room, 0)) / -guess.slope)
+                     for crf, room in zip(last.crfs, last.headroom, strict=True))
     crfs = next_crfs(curve, guess)
     left = fmean(2 ** ((was - now) / guess.codec.halving)
-                 for was, now in zip(curve[-1].crfs, crfs, strict=True))
-    if curve[-1].worst >= 0 and 1 - left < PAYS or crfs in [trial.crfs for trial in curve]:
+                 for was, now in zip(last.crfs, crfs, strict=True))
+    if last.worst >= 0 and 1 - left < PAYS or crfs in [trial.crfs for trial in curve]:
         return None
     return crfs
-
-
-def _lowered(curve: Sequence[Trial], guess: Guess) -> Crfs | None:
-    """The CRFs for the last try of a piece that misses: low enough to be well in all likelihood."""
-    if curve[-1].worst >= 0:
-        return None
-    return tuple(guess.codec.at(crf - (1 - 2 * min(room, 0)) / -guess.slope)
-                 for crf, room in zip(curve[-1].crfs, curve[-1].headroom, strict=True))
 
 
 def _crfs(work: Work, n: int, wanted: np.ndarray) -> Crfs:
@@ -383,11 +381,10 @@ def _make(work: Work, todo: dict[int, Crfs], look: bool, run: Sequence[int]) -> 
     zones = work.times.zones[pieces[0].zones.start:pieces[-1].zones.stop]
     crfs = tuple(crf for n in run for crf in todo[n])
     before = min(start, SEEN_BEFORE)
-    span = Span(end - start, None, before, min(len(at) - end, SEEN_BEHIND),
+    seen_from = start - before
+    begins = was.start + (at[seen_from] + at[seen_from - 1]) / 2 if seen_from else None
+    span = Span(end - start, begins, before, min(len(at) - end, SEEN_BEHIND),
                 tuple(piece.frames.start - start for piece in pieces[1:]))
-    if start > before:
-        seen = start - before
-        span = replace(span, begins=was.start + (at[seen] + at[seen - 1]) / 2)
     starts = tuple(zone.start - start for zone in zones)
     name = key(work.key, start, vars(span), starts, crfs, encoding.preset, every, height)
     path, record = work.state / f"{name}.mp4", work.state / f"{name}.json"
@@ -401,7 +398,7 @@ def _make(work: Work, todo: dict[int, Crfs], look: bool, run: Sequence[int]) -> 
     if not len(scores) == len(sums) == len(sizes) == span.frames:
         raise CannotBeCut(f"{len(sums)} frames of {span.frames} from {start} on")
     if len(seen) != span.before + span.frames + span.behind:
-        raise CannotBeCut(f"{len(seen)} frames of the source from {start - before} on")
+        raise CannotBeCut(f"{len(seen)} frames of the source from {seen_from} on")
     if look:
         path.unlink()
     facts = {"scores": scores.tolist(), "chroma": chroma.tolist(), "sums": sums, "sizes": sizes,
