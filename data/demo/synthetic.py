@@ -4,18 +4,19 @@
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from operator import ne
 from pathlib import Path
 
 import drawing
+import numpy as np
 
 from leanclips.clips import Clip, Role, Roi, write_it_with, write_table
-from leanclips.compression.ffmpeg import write_frames
+from leanclips.compression.ffmpeg import BITEXACT, RAW_BGR, run
 from leanclips.errors import StudyError
-from leanclips.files import file_sha256, key, remove_asides, write_text
+from leanclips.files import file_sha256, key, remove_asides, write_text, written_aside
 from leanclips.layout import Layout
 from leanclips.study import Study, Synthetic, load_study
 from leanclips.workers import run_all
@@ -75,8 +76,17 @@ def render_clip(clip_id: str, folder: Path, seed: int) -> None:
     """Render one clip unless its record and its bytes show that it is there."""
     path = folder / f"{clip_id}.mp4"
     if not _is_there(path, seed):
-        write_frames(drawing.frames(clip_id, seed), path, drawing.FPS)
+        write_frames(drawing.frames(clip_id, seed), path)
         write_text(path.with_suffix(".sha256"), _record(path, seed))
+
+
+def write_frames(frames: Iterable[np.ndarray], destination: Path) -> None:
+    """Encode the drawn RGB frames by x264 into an MP4, whole or not at all."""
+    with written_aside(destination) as aside:
+        run([*RAW_BGR, "-s", f"{drawing.WIDTH}x{drawing.HEIGHT}", "-r", drawing.FPS, "-i", "-",
+             "-c:v", "libx264", "-preset", "fast", "-crf", 17, "-pix_fmt", "yuv420p", "-threads", 1,
+             *BITEXACT, "-map_metadata", -1, "-f", "mp4", aside.absolute()], destination,
+            frames=(frame[..., ::-1] for frame in frames))
 
 
 if __name__ == "__main__":

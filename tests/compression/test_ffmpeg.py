@@ -13,7 +13,7 @@ from av.video.frame import PictureType
 
 from leanclips.compression.ffmpeg import (CODECS, KEYFRAME_INTERVAL, OPENH264, X264_FALLBACK,
                                           Encoding, crop_encoder, encode, ffmpeg_version,
-                                          filters_of, has, require, write_crop, write_frames)
+                                          filters_of, has, require, write_crop)
 from leanclips.compression.inspect import inspect, probe
 from leanclips.errors import ClipError, StudyError
 from leanclips.files import file_sha256
@@ -127,32 +127,6 @@ def test_frames_that_stop_with_an_error_leave_no_encoder_behind(tmp_path, grain,
     with pytest.raises(KeyboardInterrupt):
         write_crop(frames(), 96, 30, tmp_path / "grain.mp4", encoder)
     assert not [one for one in psutil.Process().children() if "ffmpeg" in one.name()]
-
-
-# Frames of the renderer.
-
-def test_frames_are_written_as_they_are(tmp_path):
-    frames = np.zeros((6, 48, 64, 3), np.uint8)
-    frames[:, :, :32, 0], frames[:, 24:, :, 2] = 255, 255  # red on the left, blue below
-    for name in ("a.mp4", "b.mp4"):
-        write_frames(iter(frames), tmp_path / name, 15)
-    made = inspect(tmp_path / "a.mp4")
-    assert (made.width, made.height, made.frames, made.fps) == (64, 48, 6, 15)
-    with av.open(str(tmp_path / "a.mp4")) as container:
-        shown = next(container.decode(video=0)).to_ndarray(format="rgb24")
-    assert np.abs(shown[8, 8].astype(int) - (255, 0, 0)).max() < 30
-    assert np.abs(shown[40, 56].astype(int) - (0, 0, 255)).max() < 30
-    assert file_sha256(tmp_path / "a.mp4") == file_sha256(tmp_path / "b.mp4")
-
-
-def test_frames_that_end_early_leave_nothing(tmp_path):
-    def frames():
-        yield np.zeros((48, 64, 3), np.uint8)
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_frames(frames(), tmp_path / "out" / "a.mp4", 15)
-    assert not list(tmp_path.glob("out/*"))
 
 
 # Encodes.

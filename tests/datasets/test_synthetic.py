@@ -109,6 +109,27 @@ def test_a_clip_is_h264_video_as_its_row_says(tmp_path):
     assert capture.get(cv2.CAP_PROP_FPS) == DRAWN.FPS
 
 
+def test_frames_are_written_as_they_are(tmp_path):
+    frames = np.zeros((6, DRAWN.HEIGHT, DRAWN.WIDTH, 3), np.uint8)
+    frames[:, :, :160, 0], frames[:, 120:, :, 2] = 255, 255  # red on the left, blue below
+    for name in ("a.mp4", "b.mp4"):
+        synthetic.write_frames(frames, tmp_path / name)
+    shown = cv2.VideoCapture(str(tmp_path / "a.mp4")).read()[1].astype(int)  # BGR
+    assert np.abs(shown[8, 8] - (0, 0, 255)).max() < 30
+    assert np.abs(shown[200, 300] - (255, 0, 0)).max() < 30
+    assert file_sha256(tmp_path / "a.mp4") == file_sha256(tmp_path / "b.mp4")
+
+
+def test_frames_that_end_early_leave_nothing(tmp_path):
+    def frames():
+        yield np.zeros((DRAWN.HEIGHT, DRAWN.WIDTH, 3), np.uint8)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        synthetic.write_frames(frames(), tmp_path / "out" / "a.mp4")
+    assert not list(tmp_path.glob("out/*"))
+
+
 def test_a_rendered_clip_is_not_rendered_again_and_a_damaged_one_is(tmp_path):
     path = tmp_path / "dancing-000.mp4"
     synthetic.render_clip("dancing-000", tmp_path, 0)

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -18,7 +17,7 @@ import numpy as np
 
 from leanclips.compression.inspect import CLOCKED, VIDEO, Inspection
 from leanclips.errors import ClipError, StudyError
-from leanclips.files import folder_aside, written_aside
+from leanclips.files import folder_aside
 
 GET_FFMPEG = ("reinstall imageio-ffmpeg with pip, or set IMAGEIO_FFMPEG_EXE to the path of "
               "another FFmpeg")
@@ -297,16 +296,6 @@ def cut(source: Path, destination: Path, start: float, seconds: float) -> None:
     run(["-ss", f"{start:.3f}", "-i", source.resolve(), "-t", seconds, "-map", "0:v", "-map",
          "0:a?", "-map", "0:s?", "-c", "copy", "-avoid_negative_ts", "make_zero",
          destination.resolve()], source)
-
-
-def write_frames(frames: Iterable[np.ndarray], destination: Path, fps: int) -> None:
-    """Encode RGB frames (height, width, 3), uint8, by x264 into an MP4, whole or not at all."""
-    first = next(frames := iter(frames))
-    with written_aside(destination) as aside:
-        run([*RAW_BGR, "-s", f"{first.shape[1]}x{first.shape[0]}", "-r", fps, "-i", "-", "-c:v",
-             "libx264", "-preset", "fast", "-crf", 17, "-pix_fmt", "yuv420p", "-threads", 1,
-             *BITEXACT, "-map_metadata", -1, "-f", "mp4", aside.absolute()], destination,
-            frames=(frame[..., ::-1] for frame in chain([first], frames)))
 
 
 def crop_encoder() -> str:
