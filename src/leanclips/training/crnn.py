@@ -1,6 +1,6 @@
 """The case study's network behind the frozen backbone, and how it is trained."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,6 @@ from torch.nn.functional import cross_entropy
 from leanclips.study import Network
 from leanclips.training.machine import compute_repeatably, denormals_flushed, keep_freed_memory
 from leanclips.workers import progress
-
 
 
 class CRNN(nn.Module):
@@ -82,11 +81,7 @@ class Trained:
 
     @property
     def best_epoch(self) -> Epoch | None:
-        return self.best and _best(self.history)
-
-
-def _best(history: Sequence[Epoch]) -> Epoch:
-    return max(history, key=lambda epoch: epoch.validation_accuracy)
+        return self.best and max(self.history, key=lambda epoch: epoch.validation_accuracy)
 
 
 def initialized(build: Callable[[], nn.Module], seed: int) -> nn.Module:
@@ -116,9 +111,11 @@ def train(network: nn.Module, training: Labelled, validation: Labelled, *, epoch
         for epoch in progress(range(1, epochs + 1), epochs, what, "epochs"):
             loss, accuracy = _train_epoch(network, training, optimizer,
                                           order.permutation(len(training.ids)), batch_size)
-            history.append(Epoch(epoch, loss, accuracy, *_validated(network, validation)))
-            if validation.ids and _best(history) is history[-1]:
+            now = Epoch(epoch, loss, accuracy, *_validated(network, validation))
+            if validation.ids and all(before.validation_accuracy < now.validation_accuracy
+                                      for before in history):
                 best = _copy(network)
+            history.append(now)
     return Trained(network, tuple(history), _copy(network), best)
 
 
