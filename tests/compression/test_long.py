@@ -166,6 +166,16 @@ def test_a_file_without_gain_is_known_from_samples(tmp_path, clip, short_limits,
     assert sum(span.frames for span in made) <= 2 * 120  # at the first look, and once for real
 
 
+def test_a_file_whose_target_cannot_be_reached_is_kept(tmp_path, ffmpeg, short_limits,
+                                                        monkeypatch):
+    made = in_parts(monkeypatch)
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=96x80:r=10,noise=alls=40:all_seed=1", "-t", 4, "-c:v",
+           "ffv1", "-pix_fmt", "yuv420p", tmp_path / "lossless.mkv")
+    outcome = optimize(tmp_path / "lossless.mkv", Goal(99.9), tmp_path / "out" / "out.mkv")
+    assert made and outcome.reason is Reason.UNREACHABLE
+    assert outcome.path.read_bytes() == (tmp_path / "lossless.mkv").read_bytes()
+
+
 @pytest.mark.parametrize("metric", ["vmaf", "ssim"])
 @pytest.mark.parametrize("height", [None, 200])
 def test_the_scores_of_a_part_are_those_in_the_whole(tmp_path, clip, ffmpeg, metric, height):

@@ -152,8 +152,8 @@ def optimize(source: Path, goal: Goal, destination: Path, encoding: Encoding = E
             with suppress(CannotBeCut):
                 work = prepare(source, was, times, goal, encoding, state, jobs or cores())
                 states = search_long(work, first, most, folder, suffix)
-                made.update({trial: (*found, None) for trial, found in states.items()})
                 if best(states) or list(states)[-1].bytes > most:
+                    made.update({trial: (*found, None) for trial, found in states.items()})
                     return list(states)
             return []
 
