@@ -210,16 +210,13 @@ def _add(work: Work, tried: Sequence[Tried], todo: dict[int, Crfs], what: str) -
 
 def _settled(work: Work, tried: Sequence[Tried]) -> tuple[Trial, tuple[Quality, list[Part]]]:
     """The whole of each piece's best encode, which becomes its last one."""
-    parts = []
-    for piece in tried:
-        last = best(piece) or list(piece)[-1]
-        parts.append(piece.pop(last))
-        piece[last] = parts[-1]
+    chosen = [best(piece) or list(piece)[-1] for piece in tried]
+    parts = [piece.pop(trial) for piece, trial in zip(tried, chosen, strict=True)]
     quality = _judged(work, dict(enumerate(parts)))
-    for n, piece in enumerate(tried):  # a second that spans two pieces depends on both
-        last, part = piece.popitem()
-        piece[replace(last, headroom=_room(work, n, quality))] = part
-    ends = [list(piece)[-1] for piece in tried]
+    ends = [replace(trial, headroom=_room(work, n, quality))  # a second may span two pieces
+            for n, trial in enumerate(chosen)]
+    for piece, trial, part in zip(tried, ends, parts, strict=True):
+        piece[trial] = part
     whole = Trial(tuple(crf for trial in ends for crf in trial.crfs),
                   sum(trial.bytes for trial in ends) + work.beside, quality.headroom)
     return whole, (quality, parts)
@@ -355,13 +352,9 @@ def _make_all(work: Work, todo: dict[int, Crfs], what: str, look: bool = False) 
             runs[-1].append(n)
         else:
             runs.append([n])
-    with ThreadPoolExecutor(work.jobs) as pool:
-        try:
-            made = list(progress(pool.map(partial(_make, work, todo, look), runs), len(runs),
-                                 f"{work.source.name}: {what}", "parts"))
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    with ThreadPoolExecutor(work.jobs) as pool:  # where one part fails, no other one is begun
+        made = list(progress(pool.map(partial(_make, work, todo, look), runs), len(runs),
+                             f"{work.source.name}: {what}", "parts"))
     for part in made:
         for frame, told in enumerate(part.seen, part.start - min(part.start, SEEN_BEFORE)):
             if work.seen.setdefault(frame, told) != told:
@@ -424,14 +417,12 @@ def _join(work: Work, parts: Sequence[Part], path: Path) -> None:
     order = [part.start + frame for n, part in enumerate(parts) for frame in part.order
              if work.pieces[n].frames.start <= part.start + frame < work.pieces[n].frames.stop]
     late = max(n - frame for n, frame in enumerate(order))  # packets before their frame's turn
-    with av.open(str(path), "w") as out:
-        stream, headers = None, None
+    with av.open(str(path), "w") as out, open_video(parts[0].path) as first:
+        headers = first.streams.video[0].codec_context.extradata
+        stream = out.add_stream_from_template(first.streams.video[0], opaque=True)
+        stream.time_base = tick
+        stream.metadata.update(work.names)
         for n, (frame, packet) in enumerate(_taken(work, parts)):
-            if stream is None:
-                headers = packet.stream.codec_context.extradata
-                stream = out.add_stream_from_template(packet.stream, opaque=True)
-                stream.time_base = tick
-                stream.metadata.update(work.names)
             if packet.stream.codec_context.extradata != headers:
                 raise CannotBeCut("its encodes differ in their headers")
             packet.stream, packet.time_base = stream, tick
