@@ -49,6 +49,8 @@ def test_a_table_saved_by_a_spreadsheet_reads_well(tmp_path):
 @pytest.mark.parametrize("row, problem", [
     ("a 1,a/1.mp4,a,g,target,,,,", "the id 'a 1' is not a plain name"),
     ("../a,a/1.mp4,a,g,target,,,,", "the id '../a' is not a plain name"),
+    ("..,a/1.mp4,a,g,target,,,,", "the id '..' is not a plain name"),
+    ("a-1,a/../../1.mp4,a,g,target,,,,", "leaves the clips folder"),
     ("a-1,../1.mp4,a,g,target,,,,", "leaves the clips folder"),
     ("a-1,/etc/1.mp4,a,g,target,,,,", "leaves the clips folder"),
     ("a-1,a\\1.mp4,a,g,target,,,,", "leaves the clips folder"),

@@ -13,7 +13,6 @@ from urllib.request import Request, urlopen
 from leanclips.clips import Clip, read_table
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256, write_bytes
-from leanclips.layout import inside
 from leanclips.workers import progress
 
 OFFICIAL_URL = "http://files.is.tue.mpg.de/jhmdb/JHMDB_video.zip"
@@ -31,7 +30,7 @@ def fetch(folder: Path, clips: Sequence[Clip] | None = None, url: str = OFFICIAL
     """
     clips = read_table(TABLE) if clips is None else clips
     missing = [clip for clip in progress(clips, len(clips), "checking")
-               if not (path := inside(folder, clip.file)).is_file()
+               if not (path := folder / clip.file).is_file()
                or file_sha256(path) != clip.sha256]
     if not missing:
         return 0
@@ -64,7 +63,7 @@ def unpack(archive: Path, folder: Path, clips: Sequence[Clip]) -> None:
             if sha256(content).hexdigest() != clip.sha256:
                 raise zipfile.BadZipFile(f"its {clip.file} is not the clip that clips.csv lists, "
                                          "the SHA-256 differs")
-            write_bytes(inside(folder, clip.file), content)
+            write_bytes(folder / clip.file, content)
 
 
 def download(url: str, path: Path) -> None:
