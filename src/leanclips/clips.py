@@ -86,13 +86,10 @@ def read_table(path: Path) -> list[Clip]:
         raise StudyError("is not UTF-8 text", path, "save it as CSV in UTF-8") from None
     rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
-        return _clips(rows, path)
+        lines = [(row, f"{path} line {rows.line_num}") for row in rows]
     except csv.Error as problem:
         raise StudyError(f"is not readable CSV ({problem})", f"{path} line {rows.line_num + 1}",
                          "close each quotation mark, and double those within a cell") from None
-
-
-def _clips(rows: csv.DictReader, path: Path) -> list[Clip]:
     header = rows.fieldnames or []
     if missing := [name for name in REQUIRED if name not in header]:
         raise StudyError(f"has no column {', '.join(missing)}", path,
@@ -102,7 +99,7 @@ def _clips(rows: csv.DictReader, path: Path) -> list[Clip]:
                          f"use only {', '.join(COLUMNS)}")
     if doubled := [name for name, count in Counter(header).items() if count > 1]:
         raise StudyError(f"has the column '{doubled[0]}' twice", path, "remove one of them")
-    clips = [_clip(row, f"{path} line {rows.line_num}") for row in rows]
+    clips = [_clip(row, where) for row, where in lines]
     if not clips:
         raise StudyError("lists no clip", path, "add at least one row per clip")
     for clip_id, count in Counter(clip.id for clip in clips).items():
