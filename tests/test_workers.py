@@ -126,7 +126,7 @@ def until(condition, seconds=30):
 
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_what_an_item_learns_from_does_not_depend_on_the_workers(jobs):
-    results = run_learning(counted, range(70), jobs, "work", itself)
+    results = list(run_learning(counted, range(70), jobs, "work", itself))
     assert [number for number, _ in results] == list(range(70))
     for number, known in results:
         assert known == list(range(0 if number < 32 else 8 if number < 64 else 16))
@@ -157,7 +157,7 @@ def test_workers_hardly_wait_for_what_they_learn_from():
 
 
 def test_learning_from_nothing_is_no_work():
-    assert run_learning(counted, [], 2, "work", itself) == []
+    assert list(run_learning(counted, [], 2, "work", itself)) == []
 
 
 def encoding(folder, number):

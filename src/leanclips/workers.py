@@ -58,32 +58,29 @@ def run_all(function: Callable[[T], R], items: Sequence[T], jobs: int, what: str
 
 
 def run_learning(function: Callable[[T, list], R], items: Sequence[T], jobs: int, what: str,
-                 learn: Callable[[R], object], note: Callable[[R], str] | None = None) -> list[R]:
-    """Like `run_all`, but `function` also gets `learn(result)` of earlier results.
+                 learn: Callable[[R], object], note: Callable[[R], str] | None = None
+                 ) -> Iterator[R]:
+    """Yield the results in order, like `run_all`; `function` also gets what `learn` takes from
+    earlier ones.
 
     Those are of the items before `known_before`, at most LEARN_FROM of them: which ones does not
     depend on the number of workers. `note` gives the text beside the progress of a result.
     """
-    results: list[R] = []
-
     def in_turn(pool: ProcessPoolExecutor) -> Iterator[R]:
-        futures = []
+        futures, learnt = [], []
         for index, item in enumerate(items):
             before = known_before(index)
-            while len(results) < before:
-                results.append(futures[len(results)].result())
-                yield results[-1]
-            known = results[max(before - LEARN_FROM, 0):before]
-            futures.append(pool.submit(function, item, [learn(result) for result in known]))
-        for future in futures[len(results):]:
-            results.append(future.result())
-            yield results[-1]
+            for future in futures[len(learnt):before]:
+                learnt.append(learn(future.result()))
+                yield future.result()
+            known = learnt[max(before - LEARN_FROM, 0):before]
+            futures.append(pool.submit(function, item, known))
+        for future in futures[len(learnt):]:
+            yield future.result()
 
     if items:
         with _pool(jobs, len(items)) as pool:
-            for _ in progress(in_turn(pool), len(items), what, note=note):
-                pass
-    return results
+            yield from progress(in_turn(pool), len(items), what, note=note)
 
 
 def known_before(index: int) -> int:

@@ -7,28 +7,26 @@ search began. A clip whose record and bytes match is not made again.
 import json
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 from pydantic import TypeAdapter
 
 from leanclips.clips import Roi
 from leanclips.compression.crop import crop
-from leanclips.compression.ffmpeg import Encoding, ffmpeg_version, filters_of, require
+from leanclips.compression.ffmpeg import Encoding, ffmpeg_version, filters_of
 from leanclips.compression.inspect import Probe, probe
 from leanclips.compression.long import lasts_long
 from leanclips.compression.optimize import (Drift, Outcome, Reason, constant, external, keep,
-                                            optimize, require_for)
+                                            optimize)
 from leanclips.compression.quality import Goal, Quality
 from leanclips.compression.search import Solved
 from leanclips.errors import ClipError, StudyError
 from leanclips.files import file_sha256, folder_aside, key, remove_asides, write_text
 from leanclips.workers import LEARN_FROM, run_learning
 
-R = TypeVar("R")
 RECIPE = 6  # raise it when a change in this package makes other bytes from the same inputs
 
 
@@ -76,44 +74,35 @@ class Made:
         return row
 
 
-def make_all(clip_jobs: Sequence[ClipJob], jobs: int, what: str,
-             done: Callable[[int, Made], R] = lambda _, made: made) -> list[R]:
-    """Make every clip that is not made already. `what` names the work in progress. In order, what
-    `done` returns, which gets the number of each job and its result, as it comes. StudyError,
-    before any work, where FFmpeg lacks what these jobs need.
+def make_all(clip_jobs: Sequence[ClipJob], jobs: int, what: str) -> Iterator[tuple[int, Made]]:
+    """Make every clip that is not made already, and yield the number of each job with its result,
+    as it comes. `what` names the work in progress.
     """
-    for kind, *settings in {job.how[0]: job.how for job in clip_jobs}.values():
-        if kind == "external":
-            require(*filters_of(Goal().metric))
-        elif kind == "optimize":
-            require_for(*settings[:2])
-        elif kind == "constant":
-            require_for(Goal(), settings[1])
     remove_asides(folder for job in clip_jobs
                   for folder in (job.made_in or job.destination.parent, job.record.parent))
-    finished: dict[int, R] = {}
     saved = total = 0
     # In random order: neighbours in a table are alike, and each clip should learn from all kinds.
     order = random.Random(len(clip_jobs)).sample(range(len(clip_jobs)), len(clip_jobs))
-    turns = iter(order)
     saves = any(job.how[0] == "optimize" for job in clip_jobs)
 
     def note(made: Made | None) -> str:
-        nonlocal saved, total
-        number = next(turns)
         if made is None:
             return "a long one is left for the end"
-        finished[number] = done(number, made)
-        saved += made.outcome.bytes_in - made.outcome.bytes_out
-        total += made.outcome.bytes_in
         return saves * f"{saved / 1e6:.1f} MB ({saved / max(total, 1):.0%}) saved"
 
-    made = run_learning(_make_short, [clip_jobs[n] for n in order], jobs, what,
-                        lambda made: made and made.outcome.solved, note)
-    known = [one.outcome.solved for one in made if one][-LEARN_FROM:]
-    for number in [number for number in order if number not in finished]:  # long: on all cores
-        finished[number] = done(number, make(clip_jobs[number], known, jobs))
-    return [finished[number] for number in range(len(clip_jobs))]
+    known, left = [], []
+    results = run_learning(_make_short, [clip_jobs[n] for n in order], jobs, what,
+                           lambda made: made and made.outcome.solved, note)
+    for number, made in zip(order, results, strict=True):
+        if made is None:
+            left.append(number)
+            continue
+        known.append(made.outcome.solved)
+        saved += made.outcome.bytes_in - made.outcome.bytes_out
+        total += made.outcome.bytes_in
+        yield number, made
+    for number in left:  # long ones, each on all cores
+        yield number, make(clip_jobs[number], known[-LEARN_FROM:], jobs)
 
 
 def _make_short(job: ClipJob, known: Sequence[Solved | None] = ()) -> Made | None:
@@ -178,24 +167,23 @@ def _deliver(job: ClipJob, known: Sequence[Solved], jobs: int) -> Outcome:
 
 
 def _outcome(job: ClipJob, known: Sequence[Solved], jobs: int) -> Outcome:
-    kind, *settings = job.how
     try:
-        if kind == "crop":
-            roi, frames, encoder = settings
-            crop(job.parent, roi, job.destination, frames, encoder)
-            return Outcome(job.destination, job.parent.stat().st_size,
-                           job.destination.stat().st_size, Quality(100.0, 100.0), Reason.CROP,
-                           detail=encoder)
-        if kind == "constant":
-            crf, encoding = settings
-            return constant(job.parent, crf, job.destination, encoding)
-        if kind == "external":
-            return external(job.parent, *settings, job.destination)
-        if kind == "copy":
-            return keep(job.parent, job.destination, *settings)
-        goal, encoding, *again = settings
-        return optimize(job.parent, goal, job.destination, encoding, known, job.drift,
-                        again=bool(again), jobs=jobs, state=job.record.with_suffix(".parts"))
+        match job.how:
+            case "crop", roi, frames, encoder:
+                crop(job.parent, roi, job.destination, frames, encoder)
+                return Outcome(job.destination, job.parent.stat().st_size,
+                               job.destination.stat().st_size, Quality(100.0, 100.0), Reason.CROP,
+                               detail=encoder)
+            case "constant", crf, encoding:
+                return constant(job.parent, crf, job.destination, encoding)
+            case "external", file:
+                return external(job.parent, file, job.destination)
+            case "copy", *why:
+                return keep(job.parent, job.destination, *why)
+            case "optimize", goal, encoding, *again:
+                return optimize(job.parent, goal, job.destination, encoding, known, job.drift,
+                                again=bool(again), jobs=jobs,
+                                state=job.record.with_suffix(".parts"))
     except Exception as error:
         told = isinstance(error, ClipError)
         if not job.lenient or not told and isinstance(error, StudyError | OSError | MemoryError):

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
-from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -36,7 +35,7 @@ def make_variant(layout: Layout, study: Study, clips: Sequence[Clip], name: str,
     The originals are optimized uncropped, like the first optimized variant.
     Nothing is trained on them: the case study reports this saving beside that on the crops.
     """
-    chosen, variant = _held(study, clips, name)
+    chosen, variant = variant_clips(clips, name), _how(study, name)
     if name in (SOURCE, ORIGINALS):
         root = clips_root(layout, study)
         parents = [verify_file(root, clip) for clip in chosen]
@@ -48,20 +47,21 @@ def make_variant(layout: Layout, study: Study, clips: Sequence[Clip], name: str,
         hows = [("external", path) for path in paired(layout, variant, chosen)]
     elif isinstance(variant, Constant):
         encoding = _encoding(study.variants[variant.bytes_of])
-        hows = [("constant", find_constant_crf(layout, chosen, name, variant.bytes_of, encoding,
-                                               jobs), encoding)]
+        crf = find_constant_crf(layout, chosen, name, variant.bytes_of, encoding, jobs)
+        hows = [("constant", crf, encoding)] * len(chosen)
     elif isinstance(variant, Optimized):
-        hows = [("optimize", Goal(variant.target, variant.metric), _encoding(variant))]
+        goal = Goal(variant.target, variant.metric)
+        hows = [("optimize", goal, _encoding(variant))] * len(chosen)
     else:
         encoder = crop_encoder()
         hows = [("crop", clip.roi, clip.frames, encoder) for clip in chosen]
-    made = make_all([ClipJob(parent, layout.clip(name, clip.id), layout.clip_record(name, clip.id),
-                             how, lenient=how[0] == "external")
-                     for clip, parent, how in zip(chosen, parents, cycle(hows), strict=False)],
-                    jobs, name)
+    made = dict(make_all([
+        ClipJob(parent, layout.clip(name, clip.id), layout.clip_record(name, clip.id), how,
+                lenient=how[0] == "external")
+        for clip, parent, how in zip(chosen, parents, hows, strict=True)], jobs, name))
     table = pd.DataFrame([{"clip": clip.id, "role": str(clip.role), "label": clip.label}
-                          | one.row(scored=one.outcome.reason is not Reason.CROP)
-                          for clip, one in zip(chosen, made, strict=True)], columns=list(REPORT))
+                          | made[n].row(scored=made[n].outcome.reason is not Reason.CROP)
+                          for n, clip in enumerate(chosen)], columns=list(REPORT))
     broken = table[table["reason"] == str(Reason.UNREADABLE)]
     if len(broken):
         where = layout.report(name).with_name("broken.csv")
@@ -74,19 +74,16 @@ def make_variant(layout: Layout, study: Study, clips: Sequence[Clip], name: str,
     write_record(layout.report_record(name), StageRecord(key=origin.key, origin=origin))
 
 
-def _held(study: Study, clips: Sequence[Clip], name: str) -> tuple[list[Clip], Variant | None]:
-    """The clips of a variant, and how it is made; the originals like the first optimized one."""
-    if name == SOURCE:  # all clips, cropped
-        return variant_clips(clips, name), None
-    like = name if name != ORIGINALS else next(
-        other for other, made in study.variants.items() if isinstance(made, Optimized))
-    return variant_clips(clips, name), study.variants[like]
+def _how(study: Study, name: str) -> Variant | None:
+    """How a variant is made, the originals like the first optimized one; None for the crops."""
+    first = next(made for made in study.variants.values() if isinstance(made, Optimized))
+    return {SOURCE: None, ORIGINALS: first, **study.variants}[name]
 
 
 def report_origin(layout: Layout, study: Study, clips: Sequence[Clip], name: str,
                   reading: bool = False) -> Origin:
     """What a variant's clips are made from; `reading`: less originals, others' files, machine."""
-    chosen, variant = _held(study, clips, name)
+    chosen, variant = variant_clips(clips, name), _how(study, name)
     settings = variant.model_dump(mode="json") if variant else {}
     inputs, machine = {}, {}
     if name in (SOURCE, ORIGINALS):

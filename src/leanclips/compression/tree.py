@@ -8,7 +8,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from glob import escape
@@ -161,8 +161,11 @@ def optimize_tree(source: Path, destination: Path, goal: Goal, jobs: int,
             report.unlink(missing_ok=True)
         for file, name in zip(tree.files, names, strict=True):
             tell({"event": "file", "file": name, "bytes": file.stat().st_size})
-        rows, outcomes = zip(*make_all(clip_jobs, jobs, "optimize", lambda number, one: (
-            _row(names[number], one, folder, tell), one.outcome)), strict=True)
+        made = {}
+        with closing(make_all(clip_jobs, jobs, "optimize")) as results:  # ends its workers
+            for number, one in results:
+                made[number] = _row(names[number], one, folder, tell), one.outcome
+        rows, outcomes = zip(*(made[number] for number in range(len(names))), strict=True)
         table = pd.DataFrame(rows, columns=list(TREE_REPORT)).astype(
             dict.fromkeys(("frames", "width", "height", "zones"), "Int64"))
         report, details = place.reports
