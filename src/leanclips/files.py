@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 
 from filelock import FileLock, Timeout
 
@@ -23,11 +23,8 @@ def folder_aside(parent: Path) -> Iterator[Path]:
     Each caller gets its own, so that two processes can write the same file at once.
     """
     parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(mkdtemp(prefix=".aside-", dir=parent))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with TemporaryDirectory(prefix=".aside-", dir=parent, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 @contextmanager
