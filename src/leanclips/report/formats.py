@@ -112,20 +112,18 @@ FORMATS: dict[str, Callable[[float], str]] = {
     "least": lambda share: "?" if pd.isna(share) else percent(share, 0)}
 
 
-class _Formatter(Formatter):
-    """`str.format` with FORMATS beside Python's own."""
-
-    def format_field(self, value: object, format_spec: str) -> str:
-        named = FORMATS.get(format_spec)
-        return named(value) if named else super().format_field(value, format_spec)
-
-
 def fill(template: str, row: Mapping[str, object]) -> str:
-    """The template with the row's values in its fields; a dash if one of them is missing."""
-    fields = [(name, spec) for _, name, spec, _ in Formatter().parse(template) if name]
-    if any(pd.isna(row[name]) and spec != "least" for name, spec in fields):
-        return DASH
-    return _Formatter().vformat(template, (), row)
+    """The template with the row's values in its fields, in one of FORMATS or of Python's own
+    formats; a dash if one of them is missing.
+    """
+    text = ""
+    for before, name, spec, _ in Formatter().parse(template):
+        text += before
+        if name:
+            if pd.isna(row[name]) and spec != "least":
+                return DASH
+            text += FORMATS[spec](row[name]) if spec in FORMATS else format(row[name], spec)
+    return text
 
 
 def told(rows: pd.DataFrame, template: str) -> list[str]:
