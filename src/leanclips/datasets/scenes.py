@@ -75,14 +75,11 @@ def joined(outlines: np.ndarray, groups: Sequence[str]) -> list[str]:
     """The recording of each clip: `groups` that show the same scene are one, and so are those that
     such pairs link. Each has the first name of its groups.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
+    from scipy.cluster.hierarchy import DisjointSet
 
-    names, places = np.unique(list(groups), return_inverse=True)
-    merged = np.arange(len(names))
+    recordings = DisjointSet(groups)
     for first, second, _ in same_scene(outlines, groups):
-        ends = merged[places[first]], merged[places[second]]
-        links = coo_array((np.ones(len(first)), ends), shape=(len(names), len(names)))
-        merged = connected_components(links, directed=False)[1][merged]
-    _, least, which = np.unique(merged, return_index=True, return_inverse=True)
-    return names[least[which[places]]].tolist()
+        for one, other in zip(first, second, strict=True):
+            recordings.merge(groups[one], groups[other])
+    first_name = {group: min(linked) for linked in recordings.subsets() for group in linked}
+    return [first_name[group] for group in groups]
