@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from leanclips.records import BEST, EPOCHS, LAST
 from leanclips.study import Network
 from leanclips.training.crnn import (CRNN, Epoch, Labelled, Trained, initialized, predict,
                                      train, trainable_parameters)
@@ -121,11 +122,11 @@ def test_the_same_seed_gives_the_same_bits_whatever_was_drawn_before():
     torch.rand(17)
     second = trained()[1]
     assert first.history == second.history
-    assert equal(first.last, second.last) and equal(first.best, second.best)
+    assert all(equal(first.states[epoch], second.states[epoch]) for epoch in EPOCHS)
 
 
 def test_another_seed_gives_another_training():
-    assert not equal(trained(seed=1)[1].last, trained(seed=2)[1].last)
+    assert not equal(*(trained(seed=seed)[1].states[LAST] for seed in (1, 2)))
 
 
 def test_training_leaves_the_global_random_numbers_alone():
@@ -172,17 +173,18 @@ def test_the_order_of_clips_is_paired_across_variants():
 def test_the_best_epoch_is_the_first_of_the_highest_validation_accuracy():
     history = tuple(Epoch(n, 0, 0, 0, accuracy) for n, accuracy in
                     enumerate((0.5, 0.75, 0.75, 0.25), 1))
-    assert Trained(nn.Identity(), history, {}, {"any": 0}).best_epoch.epoch == 2
+    assert Trained(nn.Identity(), history, dict.fromkeys(EPOCHS, {})).best_epoch.epoch == 2
 
 
 def test_without_validation_clips_there_is_no_best_epoch():
     nothing = Labelled((), torch.empty(0, 4, 10), torch.empty(0, dtype=torch.long))
     _, result = trained(data=(clips_of(9, 0), nothing), epochs=2)
-    assert result.best is None and result.best_epoch is None
+    assert set(result.states) == {LAST} and result.best_epoch is None
     assert all(epoch.validation_loss is None and epoch.validation_accuracy is None
                for epoch in result.history)
     with_some = trained(data=(clips_of(9, 0), clips_of(5, 1)), epochs=2)[1]
-    assert equal(result.last, with_some.last)  # validation changes nothing in the training
+    # Validation changes nothing in the training.
+    assert equal(result.states[LAST], with_some.states[LAST])
 
 
 def ends_below_its_best(result):
@@ -197,8 +199,8 @@ def test_the_weights_of_the_best_epoch_give_its_accuracy():
     best = result.best_epoch
     assert best.validation_accuracy == max(accuracies)
     assert best.epoch == 1 + accuracies.index(max(accuracies))
-    for state, accuracy in ((result.best, max(accuracies)), (result.last, accuracies[-1])):
-        network.load_state_dict(state)
+    for epoch, accuracy in ((BEST, max(accuracies)), (LAST, accuracies[-1])):
+        network.load_state_dict(result.states[epoch])
         right = predict(network, data[1]).argmax(1) == data[1].labels
         assert float(right.float().mean()) == pytest.approx(accuracy)
 
@@ -206,7 +208,7 @@ def test_the_weights_of_the_best_epoch_give_its_accuracy():
 def test_a_network_that_is_worst_at_first_still_has_a_best_epoch():
     data = clips_of(8, 0), replace(clips_of(8, 1), labels=1 - clips_of(8, 1).labels)
     _, result = trained(data=data, epochs=3, learning_rate=1e-12)
-    assert result.best and result.best_epoch.epoch == 1
+    assert result.best_epoch.epoch == 1
 
 
 def test_training_figures_are_means_over_all_clips_not_the_last_batch():

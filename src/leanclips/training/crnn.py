@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from leanclips.records import BEST, LAST
 from leanclips.study import Network
 from leanclips.training.machine import compute_repeatably, denormals_flushed, keep_freed_memory
 from leanclips.workers import progress
@@ -69,19 +70,18 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network, its history and its weights after the last and after the best epoch.
-
-    Best is the first epoch of the highest validation accuracy; None without validation clips.
+    """A trained network, its history and its weights by name after its last epoch and, where there
+    are validation clips, after the best one: the first of the highest validation accuracy.
     """
 
     network: nn.Module
     history: tuple[Epoch, ...]
-    last: dict[str, torch.Tensor]
-    best: dict[str, torch.Tensor] | None
+    states: dict[str, dict[str, torch.Tensor]]
 
     @property
     def best_epoch(self) -> Epoch | None:
-        return self.best and max(self.history, key=lambda epoch: epoch.validation_accuracy)
+        return (max(self.history, key=lambda epoch: epoch.validation_accuracy)
+                if BEST in self.states else None)
 
 
 def initialized(build: Callable[[], nn.Module], seed: int) -> nn.Module:
@@ -105,7 +105,7 @@ def train(network: nn.Module, training: Labelled, validation: Labelled, *, epoch
     network.to(device)
     order = np.random.default_rng([seed, 2])
     optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=device != "mps")
-    history, best = [], None
+    history, best = [], {}
     with torch.random.fork_rng(devices=[]), denormals_flushed():
         torch.manual_seed(seed)
         for epoch in progress(range(1, epochs + 1), epochs, what, "epochs"):
@@ -114,9 +114,9 @@ def train(network: nn.Module, training: Labelled, validation: Labelled, *, epoch
             now = Epoch(epoch, loss, accuracy, *_validated(network, validation))
             if validation.ids and all(before.validation_accuracy < now.validation_accuracy
                                       for before in history):
-                best = _copy(network)
+                best = {BEST: _copy(network)}
             history.append(now)
-    return Trained(network, tuple(history), _copy(network), best)
+    return Trained(network, tuple(history), {LAST: _copy(network)} | best)
 
 
 def _train_epoch(network: nn.Module, data: Labelled, optimizer: torch.optim.Optimizer,

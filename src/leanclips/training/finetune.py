@@ -12,7 +12,7 @@ import torch
 from leanclips.clips import Clip, Role, classes, has_pretraining, tested_clips
 from leanclips.files import key
 from leanclips.layout import Layout, check_variant, short_name
-from leanclips.records import (BEST, IN_ORDER, LAST, SEEN_BY, EpochScore, Origin, RoundClips,
+from leanclips.records import (IN_ORDER, LAST, SEEN_BY, EpochScore, Origin, RoundClips,
                                RoundResult, RunResult, found, read_csv, read_record)
 from leanclips.rounds import Round, pretraining_leaks, rounds
 from leanclips.study import CRNN as CRNN_NAME
@@ -43,8 +43,7 @@ class Model:
     def states(self) -> dict[str, dict[str, torch.Tensor]]:
         """Its weights by name, after each epoch that it is tested at."""
         if isinstance(self.fitted, Trained):
-            best = {BEST: self.fitted.best} if self.fitted.best else {}
-            return {LAST: self.fitted.last} | best
+            return self.fitted.states
         return {LAST: {name: torch.from_numpy(value)
                        for name, value in self.fitted.weights.items()}}
 

@@ -14,7 +14,7 @@ from leanclips.clips import Clip, Role, classes, has_pretraining, pretraining_cl
 from leanclips.errors import StudyError
 from leanclips.files import key, write_bytes
 from leanclips.layout import Layout, short_name
-from leanclips.records import (HISTORY, IN_ORDER, EpochScore, Origin, RoundClips, RoundResult,
+from leanclips.records import (HISTORY, IN_ORDER, LAST, EpochScore, Origin, RoundClips, RoundResult,
                                RunResult, Stated, check_origin, read_record, versions, write_csv,
                                write_record)
 from leanclips.rounds import divided, pretraining_leaks, pretraining_split
@@ -75,7 +75,7 @@ def pretrain(layout: Layout, study: Study, clips: Sequence[Clip]) -> Run | None:
                            sha256=key(sorted(training.ids), sorted(validation.ids))),),
         classifiers={"crnn": (crnn_result(trained),)})
     run = Run(result, history([(1, IN_ORDER, trained)]), pd.DataFrame(), leaks)
-    return keep(layout.pretrain, run, trained.last)
+    return keep(layout.pretrain, run, trained.states[LAST])
 
 
 def run_result(layout: Layout, study: Study, origin: Origin, **of_this: object) -> RunResult:
@@ -119,8 +119,7 @@ def machine(study: Study) -> dict[str, str]:
 
 def crnn_result(trained: Trained) -> RoundResult:
     """How the CRNN learned."""
-    last, best = (epoch and EpochScore(**{name: getattr(epoch, name)
-                                          for name in EpochScore.model_fields})
+    last, best = (epoch and EpochScore.model_validate(epoch, from_attributes=True)
                   for epoch in (trained.history[-1], trained.best_epoch))
     return RoundResult(trainable_parameters=trainable_parameters(trained.network), last=last,
                        best=best)
