@@ -40,19 +40,12 @@ class Round:
         return key(*(sorted(clip.id for clip in part)
                      for part in (self.training, self.validation, self.test)))
 
-    @property
-    def leaks(self) -> bool:
-        """Whether a recording is both among the training clips and among the others."""
-        aside = (*self.validation, *self.test)
-        return leaks_recordings((*self.training, *aside), {clip.id for clip in aside})
-
 
 def rounds(clips: Sequence[Clip], protocol: Protocol, seed: int) -> list[Round]:
     """The rounds of one run: one for `holdout`, one for each fold of `cross-validation` that
-    recordings fall into.
-
-    Every round's test clips are different, and each clip to test on is in one of them. StudyError
-    where a class would be missing among the training clips of a round.
+    recordings fall into. No recording is both trained and tested on in a round (`check_roles` has
+    seen to the held-out ones), and each clip to test on is in one round. StudyError where a class
+    would be missing among the training clips.
     """
     if isinstance(protocol, Holdout):
         target = of_role(clips, Role.TARGET)

@@ -114,8 +114,8 @@ class Results(Encoded):
 
     @property
     def leaks(self) -> bool:
-        """Whether any training saw other clips of a recording that scored it."""
-        return any(run.leaks_recordings for run in (*self.runs.values(), self.pretrain) if run)
+        """Whether the pretraining saw other clips of the recordings that scored it."""
+        return self.pretrain is not None and self.pretrain.leaks_recordings
 
 
 def load(layout: Layout) -> Results:

@@ -84,7 +84,6 @@ def finetune(layout: Layout, study: Study, clips: Sequence[Clip], variant: str,
             tables += work.predictions("test", model, features)
     result = run_result(
         layout, study, origin, variant=variant, seed=seed, classes=tuple(work.names),
-        leaks_recordings=any(part.leaks for part in work.rounds),
         rounds=tuple(RoundClips(training=len(part.training), validation=len(part.validation),
                                 test=len(part.test), sha256=part.sha256)
                      for part in work.rounds),
