@@ -13,8 +13,7 @@ from leanclips.report.display import (Canvas, Figure, Theme, colours, legend_abo
                                       panels, percent_axis, points_axis)
 from leanclips.report.formats import CHANGE, heading, listing, percent, told, within
 from leanclips.report.results import Encoded, Results
-from leanclips.study import (CRNN, OWN, SOURCE, Constant, External, Optimized,
-                             Study)
+from leanclips.study import CRNN, OWN, SOURCE, Constant, External, Optimized, Study
 
 MOST_NAMES_WITH_NUMBERS, MOST_DRAWN = 8, 2000  # more marks become a picture in the SVG
 CURVES = {"train_accuracy": "training", "validation_accuracy": "validation"}

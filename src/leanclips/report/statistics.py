@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from statistics import NormalDist
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
 RESAMPLES = 10_000
 RANDOM_SEED = 20_260_101
@@ -179,7 +178,7 @@ def clips_per_arm(accuracy: float, difference: float) -> int:
     >>> clips_per_arm(0.65, 0.02)
     8803
     """
-    z = NormalDist().inv_cdf(0.975) + NormalDist().inv_cdf(0.8)
+    z = ndtri(0.975) + ndtri(0.8)
     other = accuracy + difference
     variance = accuracy * (1 - accuracy) + other * (1 - other)
     return int(np.ceil(z**2 * variance / difference**2))

@@ -19,8 +19,7 @@ from leanclips.study import CRNN as CRNN_NAME
 from leanclips.study import SOURCE, Study
 from leanclips.training import linear
 from leanclips.training.crnn import CRNN, Labelled, Trained, initialized, predict, train
-from leanclips.training.features import (Features, feature_keys, load_features,
-                                         network_settings)
+from leanclips.training.features import Features, feature_keys, load_features, network_settings
 from leanclips.training.machine import compute
 from leanclips.training.pretrain import (MODEL, Run, crnn_result, history, keep, labelled, machine,
                                          run_result, started_from_pretraining)
