@@ -10,8 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from leanclips.clips import Clip, load_clips, renderer
@@ -36,11 +35,9 @@ def remember_clips(layout: Layout, clips: Path | None) -> None:
 
 def run(layout: Layout, jobs: int | None = None, targets: Sequence[str] = (),
         wait: bool = False) -> None:
-    """Bring the study up to date: do what is missing or does not match, up to `targets`.
-
-    `targets` are names of stages; the default is all of them. Raises StudyError when
-    a stage fails (the stage has said why by then), and where another run of the study is under way,
-    unless it is to `wait` for it.
+    """Bring the study up to date: do what is missing or does not match, up to the stages `targets`
+    (default: all). StudyError when a stage fails, which has said why by then, and where another run
+    of the study is under way, unless this one is to `wait` for it.
     """
     study = load_study(layout.study)
     clips = load_clips(layout, study)
@@ -52,10 +49,9 @@ def run(layout: Layout, jobs: int | None = None, targets: Sequence[str] = (),
             write_text(machine, json.dumps(description(), indent=2) + "\n")
         current = mark_done(layout, study, clips)
         names = list(current)
-        for target in targets:
-            if target not in names:
-                raise StudyError(f"there is no stage '{target}'", "--until",
-                                 f"use one of {', '.join(names)}")
+        if unknown := set(targets) - set(names):
+            raise StudyError(f"there is no stage '{min(unknown)}'", "--until",
+                             f"use one of {', '.join(names)}")
         last = max(names.index(name) for name in targets or names)
         if all(current[name] for name in names[:last + 1]):
             return
@@ -68,8 +64,11 @@ def run(layout: Layout, jobs: int | None = None, targets: Sequence[str] = (),
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
         environment = os.environ | {"PATH": path, "PYTHON": sys.executable,
                                     RUN_OF: str(layout.study.resolve())}
-        with _children_end_too():
+        before = signal.signal(signal.SIGTERM, _end_with_children)
+        try:
             code = subprocess.run(command, env=environment).returncode
+        finally:
+            signal.signal(signal.SIGTERM, before)
     if code < 0 or code == 130:
         raise KeyboardInterrupt
     if code:
@@ -94,18 +93,10 @@ def mark_done(layout: Layout, study: Study, clips: Sequence[Clip]) -> dict[str, 
     return current
 
 
-@contextmanager
-def _children_end_too() -> Iterator[None]:
-    """End the stages that Snakemake started, too, where this process is ended (SIGTERM)."""
-    def end(*_: object) -> None:
-        kill_children()
-        sys.exit(128 + signal.SIGTERM)
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _end_with_children(*_: object) -> None:
+    """End, with this process, the stages that Snakemake started."""
+    kill_children()
+    sys.exit(128 + signal.SIGTERM)
 
 
 def is_stage_of(layout: Layout) -> bool:
