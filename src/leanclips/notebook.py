@@ -27,10 +27,8 @@ def open_study(study: str) -> tuple[Layout, Study, list[Clip]]:
 
 
 def check_parameters(cells: list[str], *known: str) -> None:
-    """StudyError if papermill was given a parameter that the notebook does not know.
-
-    `cells` are the executed cells (IPython's `In`); papermill's own begins with `# Parameters`.
-    Papermill itself only warns.
+    """StudyError if papermill, which only warns, was given a parameter that the notebook does not
+    know. `cells` are the executed ones (IPython's `In`); papermill's begins with `# Parameters`.
     """
     for cell in (cell for cell in cells if cell.startswith("# Parameters")):
         given = {node.id for node in ast.walk(ast.parse(cell))
@@ -49,8 +47,7 @@ def prepare(layout: Layout, *names: str) -> None:
         run(layout, targets=names, wait=True)
 
 
-def prepare_run(layout: Layout, study: Study, clips: list[Clip], variant: str,
-                seed: int) -> None:
+def prepare_run(layout: Layout, study: Study, clips: list[Clip], variant: str, seed: int) -> None:
     """Make what a run needs: the features of all variants, for it is tested on all, and, where it
     trains the CRNN, the pretrained network.
     """

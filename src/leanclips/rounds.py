@@ -99,13 +99,10 @@ def counts_by_class(sizes: dict[str, int], fraction: float) -> dict[str, int]:
 
 
 def group_split(clips: Sequence[Clip], fraction: float, seed: int) -> set[str]:
-    """Ids of the clips set aside (about `fraction` of each class), no group on both sides.
+    """Ids of the clips set aside (about `fraction` of each class): no group is on both sides, each
+    class is. StudyError where no such split is found: too many groups span classes.
 
-    A group that spans classes counts for each of them, and every class is on both sides. The
-    split depends on the table and the seed alone, not on the order of rows. StudyError where no
-    such split is found: too many groups span classes.
-
-    Each attempt goes through the groups in random order and sets a group aside if that brings the
+    Each attempt goes through the groups in random order and sets a group aside if that brings its
     classes nearer to their counts; the nearest attempt is taken.
     """
     rng = np.random.default_rng([seed, 1])
@@ -144,8 +141,8 @@ def group_split(clips: Sequence[Clip], fraction: float, seed: int) -> set[str]:
 def random_split(clips: Sequence[Clip], fraction: float, seed: int) -> set[str]:
     """Ids of a random `fraction` of the clips: leaks recordings across the split."""
     ids = sorted(clip.id for clip in clips)
-    chosen = np.random.default_rng([seed, 1]).permutation(ids)[: round(fraction * len(ids))]
-    return {str(name) for name in chosen}
+    mixed = np.random.default_rng([seed, 1]).permutation(ids).tolist()
+    return set(mixed[:round(fraction * len(ids))])
 
 
 def pretraining_leaks(clips: Sequence[Clip], study: Study) -> bool:

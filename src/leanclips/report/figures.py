@@ -54,8 +54,7 @@ def way_of(study: Study, variant: str) -> str | None:
     return variant if isinstance(settings, External) else None
 
 
-def _draw_frontier(data: pd.DataFrame, ways: Sequence[str], margin: float,
-                   theme: Theme) -> Canvas:
+def _draw_frontier(data: pd.DataFrame, ways: Sequence[str], margin: float, theme: Theme) -> Canvas:
     classifiers = list(data["classifier"].unique())
     canvas, axes = panels(len(classifiers), 1, 0.8 + 2.3 * len(classifiers), sharex=True)
     inks, shapes = colours(ways), markers(ways)

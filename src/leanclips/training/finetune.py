@@ -54,8 +54,7 @@ class Model:
         return predict(self.fitted.network, data).softmax(1).numpy()
 
 
-def finetune(layout: Layout, study: Study, clips: Sequence[Clip], variant: str,
-             seed: int) -> Run:
+def finetune(layout: Layout, study: Study, clips: Sequence[Clip], variant: str, seed: int) -> Run:
     """Train the study's classifiers on one variant, test them on all, and record the run.
 
     Rounds, initial weights and order of clips depend on `seed` alone, so runs of one seed pair up
