@@ -168,9 +168,9 @@ class _Work:
                     if seen == IN_ORDER or name in SEEN_BY[seen]:
                         yield self._fitted(part, name, seen)
 
-    def data(self, clips: Sequence[Clip], seen: str, features: Features) -> Labelled:
+    def data(self, clips: Sequence[Clip], seen: str, *variants: Features) -> Labelled:
         """What a classifier takes of these clips."""
-        return as_seen(seen, labelled(features, clips, self.names), self.seed)
+        return as_seen(seen, labelled(clips, self.names, *variants), self.seed)
 
     def predictions(self, part: str, model: Model, features: Features) -> Iterator[pd.DataFrame]:
         """A table (records.PREDICTIONS and the probability of each class) for each epoch, of the
@@ -190,7 +190,7 @@ class _Work:
                 | {f"p: {name}": shares[:, n].round(DIGITS) for n, name in enumerate(self.names)})
 
     def _fitted(self, part: Round, name: str, seen: str) -> Model:
-        training = joined([self.data(part.training, seen, one) for one in self.features])
+        training = self.data(part.training, seen, *self.features)
         validation = self.data(part.validation, seen, self.features[-1])
         if name != CRNN_NAME:
             fitted = linear.fit(name, training.features.numpy(), training.labels.numpy(),
@@ -213,13 +213,6 @@ class _Work:
                         batch_size=settings.batch_size, learning_rate=settings.learning_rate,
                         seed=self.seed, what=what, device=compute(study).device)
         return Model(part, seen, name, trained, crnn_result(trained))
-
-
-def joined(parts: Sequence[Labelled]) -> Labelled:
-    """The clips of all parts, part by part."""
-    return Labelled(sum((part.ids for part in parts), ()),
-                    torch.cat([part.features for part in parts]),
-                    torch.cat([part.labels for part in parts]))
 
 
 def _accuracy(fitted: linear.Fitted, data: Labelled) -> float | None:

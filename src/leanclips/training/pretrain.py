@@ -44,11 +44,13 @@ class Run:
     leaks: bool = False
 
 
-def labelled(features: Features, clips: Sequence[Clip], names: Sequence[str]) -> Labelled:
-    """The clips' features and class numbers as tensors."""
+def labelled(clips: Sequence[Clip], names: Sequence[str], *variants: Features) -> Labelled:
+    """The clips' features and class numbers as tensors: all clips of one variant, then the next."""
     ids = tuple(clip.id for clip in clips)
-    return Labelled(ids, torch.from_numpy(features.of(ids)),
-                    torch.tensor([names.index(clip.label) for clip in clips], dtype=torch.long))
+    labels = torch.tensor([names.index(clip.label) for clip in clips], dtype=torch.long)
+    return Labelled(ids * len(variants), torch.cat([torch.from_numpy(one.of(ids))
+                                                    for one in variants]),
+                    labels.repeat(len(variants)))
 
 
 def pretrain(layout: Layout, study: Study, clips: Sequence[Clip]) -> Run | None:
@@ -61,7 +63,7 @@ def pretrain(layout: Layout, study: Study, clips: Sequence[Clip]) -> Run | None:
     names = classes(chosen, Role.PRETRAIN)
     features = load_features(layout, study, clips, SOURCE, chosen)
     sides = divided(chosen, pretraining_split(chosen, settings))
-    training, validation = (labelled(features, side, names) for side in sides)
+    training, validation = (labelled(side, names, features) for side in sides)
     network = initialized(lambda: CRNN(features.values.shape[2], len(names), study.network),
                           settings.seed)
     trained = train(network, training, validation, epochs=settings.epochs,
