@@ -34,8 +34,7 @@ class Stage:
         """Whether the record is what the stage would make now, on this machine."""
         record = found(self.record, self.kind)
         try:
-            return (record is not None and record.key == self.origin(False).key
-                    and self.whole())
+            return record is not None and record.key == self.origin(False).key and self.whole()
         except (StudyError, OSError):  # an earlier stage is missing
             return False
 

@@ -26,7 +26,6 @@ from leanclips.training.machine import compute
 from leanclips.workers import cores
 
 RECIPE = 2  # raise it when a change here or in crnn.py trains another network
-PRETRAIN = "pretrain"
 MODEL = "model.safetensors"
 VERSIONS_OF = ("torch", "scikit-learn", "numpy")
 
@@ -71,7 +70,7 @@ def pretrain(layout: Layout, study: Study, clips: Sequence[Clip]) -> Run | None:
                     seed=settings.seed, what="pretraining", device=compute(study).device)
     leaks = pretraining_leaks(clips, study)
     result = run_result(
-        layout, study, origin, variant=PRETRAIN, seed=settings.seed, leaks_recordings=leaks,
+        layout, study, origin, variant="pretrain", seed=settings.seed, leaks_recordings=leaks,
         classes=tuple(names), command=f"leanclips pretrain {quote(short_name(layout))}",
         rounds=(RoundClips(training=len(training.ids), validation=len(validation.ids), test=0,
                            sha256=key(sorted(training.ids), sorted(validation.ids))),),
@@ -152,8 +151,7 @@ def started_from_pretraining(layout: Layout, study: Study, clips: Sequence[Clip]
     try:
         saved = safetensors.torch.load_file(path)
     except FileNotFoundError:
-        raise StudyError("the pretrained network is missing", path,
-                         "run the study first") from None
+        raise StudyError("the pretrained network is missing", path, "run the study first") from None
     except (OSError, SafetensorError) as error:
         raise StudyError(f"the weights cannot be read ({type(error).__name__})", path,
                          "delete the folder and run the study again") from None
