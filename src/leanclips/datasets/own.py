@@ -168,9 +168,8 @@ def _probed(clips: Sequence[Clip], root: Path, what: str) -> list[Probe | StudyE
 
 
 def check_study(folder: Path, clips: Path | None = None) -> Report:
-    """Check settings, table and every clip. `clips` is the folder of the clips, if they moved.
-
-    Of a synthetic study, the clips that are rendered already are checked.
+    """Check settings, table and every clip, of a synthetic study those that are rendered already.
+    `clips` is the folder of the clips, if they moved.
     """
     layout, study = Layout(folder), load_study(folder)
     table, rendered = study_table(layout, study), study.synthetic is not None

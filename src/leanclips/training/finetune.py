@@ -70,9 +70,8 @@ def finetune(layout: Layout, study: Study, clips: Sequence[Clip], variant: str, 
                    read_csv(folder / "predictions.csv.gz"), leaks)
     torch.set_num_threads(1)  # two runs side by side beat two threads in one
     work = _Work(layout, study, clips, variant, seed)
-    models, tables = [], []
-    for model in work.models():
-        models.append(model)
+    models, tables = list(work.models()), []
+    for model in models:
         part = "validation" if model.input == IN_ORDER else "test"
         tables += work.predictions(part, model, work.features[-1])
     kept = [model for model in models if model.input == IN_ORDER]
@@ -146,10 +145,7 @@ def command(layout: Layout, variant: str, seed: int) -> str:
 
 
 class _Work:
-    """The data of one run, and the classifiers trained on it.
-
-    `features` are those of each variant that it is trained on, its own kind last.
-    """
+    """The data of one run: features of each variant that it is trained on, its own kind last."""
 
     def __init__(self, layout: Layout, study: Study, clips: Sequence[Clip], variant: str,
                  seed: int):

@@ -19,9 +19,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 @dataclass(frozen=True)
 class Compute:
-    """Where a study computes (`cpu`, `cuda` or `mps`) and in what precision its backbone does.
-
-    Classifiers compute in fp32 everywhere.
+    """Where a study computes (`cpu`, `cuda` or `mps`) and in what precision its backbone does;
+    classifiers compute in fp32 everywhere.
     """
 
     device: str
@@ -33,9 +32,8 @@ class Compute:
 
 
 def compute(study: Study) -> Compute:
-    """What the settings `device` and `backbone.precision` come to on this machine.
-
-    Raises StudyError for a device that is not there.
+    """What the settings `device` and `backbone.precision` come to on this machine; StudyError for
+    a device that is not there.
     """
     device, precision = study.device, study.backbone.precision
     there = {"cpu": True, "cuda": torch.cuda.is_available(),
