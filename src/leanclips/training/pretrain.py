@@ -46,10 +46,9 @@ class Run:
 def labelled(clips: Sequence[Clip], names: Sequence[str], *variants: Features) -> Labelled:
     """The clips' features and class numbers as tensors: all clips of one variant, then the next."""
     ids = tuple(clip.id for clip in clips)
+    features = torch.cat([torch.from_numpy(one.of(ids)) for one in variants])
     labels = torch.tensor([names.index(clip.label) for clip in clips], dtype=torch.long)
-    return Labelled(ids * len(variants), torch.cat([torch.from_numpy(one.of(ids))
-                                                    for one in variants]),
-                    labels.repeat(len(variants)))
+    return Labelled(ids * len(variants), features, labels.repeat(len(variants)))
 
 
 def pretrain(layout: Layout, study: Study, clips: Sequence[Clip]) -> Run | None:
