@@ -25,7 +25,7 @@ import torch
 from common import show
 from torchvision import models
 
-from leanclips.study import Backbone, Network, Sampling, Study
+from leanclips.study import Backbone, Finetuning, Network, Sampling, Study
 from leanclips.training import backbone
 from leanclips.training.crnn import CRNN, Labelled, train
 from leanclips.training.features import features_of, read_frames, seen
@@ -169,8 +169,8 @@ def run_once(threads: int, begin: Barrier) -> float:
     training, validation = labelled(TRAINED), labelled(VALIDATED)
     begin.wait()
     start = time.perf_counter()
-    train(crnn, training, validation, epochs=EPOCHS, batch_size=BATCH, learning_rate=1e-4, seed=0,
-          what="fine-tuning")
+    settings = Finetuning(epochs=EPOCHS, batch_size=BATCH, learning_rate=1e-4)
+    train(crnn, training, validation, settings, seed=0, what="fine-tuning")
     return time.perf_counter() - start
 
 

@@ -99,10 +99,8 @@ def trained(layout: Layout, study: Study, clips: Sequence[Clip], variant: str, s
     features = backbone.whole(through)(backbone.pixels(frames)).flatten(1).shape[1]
     network = initialized(lambda: EndToEnd(through, CRNN(features, len(names), study.network)),
                           seed)
-    settings = study.finetuning
-    train(network, data(part.training), data(()), epochs=settings.epochs,
-          batch_size=settings.batch_size, learning_rate=learning_rate, seed=seed,
-          what=f"{variant}, seed {seed}", device=device)
+    settings = study.finetuning.model_copy(update={"learning_rate": learning_rate})
+    train(network, data(part.training), data(()), settings, seed, f"{variant}, seed {seed}", device)
     test = data(part.test)
     right = (predict(network, test, DECODED_AT_ONCE).argmax(1) == test.labels).float().mean()
     return {"variant": variant, "seed": seed, "device": device, "test_clips": len(test.ids),

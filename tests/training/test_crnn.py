@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from leanclips.records import BEST, EPOCHS, LAST
-from leanclips.study import Network
+from leanclips.study import Finetuning, Network
 from leanclips.training.crnn import (CRNN, Epoch, Labelled, Trained, initialized, predict,
                                      train, trainable_parameters)
 
@@ -103,7 +103,7 @@ def trained(build=lambda: CRNN(10, 2, SMALL), *, seed=1, data=None, **settings):
     network = initialized(build, seed)
     data = data or (clips_of(21, 0), clips_of(8, 1))
     settings = {"epochs": 4, "batch_size": 4, "learning_rate": 1e-2} | settings
-    return network, train(network, *data, seed=seed, what="test", **settings)
+    return network, train(network, *data, Finetuning(**settings), seed, "test")
 
 
 def equal(a, b):

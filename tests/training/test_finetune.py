@@ -97,7 +97,7 @@ def test_runs_of_one_seed_share_their_rounds_and_other_seeds_have_others(either)
 def test_runs_of_one_seed_start_from_the_same_weights_and_see_the_same_clips(done, monkeypatch):
     started = []
 
-    def record(network, training, validation, *, seed, **_):
+    def record(network, training, validation, settings, *, seed, **_):
         started.append((training.ids, validation.ids, seed, {
             name: value.clone() for name, value in network.state_dict().items()}))
         raise KeyboardInterrupt

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from leanclips.records import BEST, LAST
-from leanclips.study import Network
+from leanclips.study import Finetuning, Network, Pretraining
 from leanclips.training.machine import compute_repeatably, denormals_flushed, keep_freed_memory
 from leanclips.workers import progress
 
@@ -91,9 +91,8 @@ def initialized(build: Callable[[], nn.Module], seed: int) -> nn.Module:
         return build()
 
 
-def train(network: nn.Module, training: Labelled, validation: Labelled, *, epochs: int,
-          batch_size: int, learning_rate: float, seed: int, what: str,
-          device: str = "cpu") -> Trained:
+def train(network: nn.Module, training: Labelled, validation: Labelled,
+          settings: Pretraining | Finetuning, seed: int, what: str, device: str = "cpu") -> Trained:
     """Train by Adam on cross-entropy; `seed` decides the order of clips and the dropout.
 
     Batches are drawn without replacement, the last one may be smaller. `validation` may hold no
@@ -104,13 +103,14 @@ def train(network: nn.Module, training: Labelled, validation: Labelled, *, epoch
         compute_repeatably()
     network.to(device)
     order = np.random.default_rng([seed, 2])
-    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=device != "mps")
+    optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate,
+                                 fused=device != "mps")
     history, best = [], {}
     with torch.random.fork_rng(devices=[]), denormals_flushed():
         torch.manual_seed(seed)
-        for epoch in progress(range(1, epochs + 1), epochs, what, "epochs"):
+        for epoch in progress(range(1, settings.epochs + 1), settings.epochs, what, "epochs"):
             loss, accuracy = _train_epoch(network, training, optimizer,
-                                          order.permutation(len(training.ids)), batch_size)
+                                          order.permutation(len(training.ids)), settings.batch_size)
             now = Epoch(epoch, loss, accuracy, *_validated(network, validation))
             if validation.ids and all(before.validation_accuracy < now.validation_accuracy
                                       for before in history):

@@ -197,7 +197,7 @@ class _Work:
             return Model(part, seen, name, fitted, RoundResult(
                 trainable_parameters=fitted.trainable_parameters, last=score,
                 regularization=fitted.regularization))
-        study, settings = self.study, self.study.finetuning
+        study = self.study
         network = initialized(lambda: CRNN(self.features[-1].values.shape[2], len(self.names),
                                            study.network), self.seed)
         if has_pretraining(study, self.clips):
@@ -205,9 +205,8 @@ class _Work:
         what = (f"crnn, {self.variant}, seed {self.seed}"
                 + (f", {seen}" if seen != IN_ORDER else "")
                 + (f", round {part.number} of {len(self.rounds)}" if len(self.rounds) > 1 else ""))
-        trained = train(network, training, validation, epochs=settings.epochs,
-                        batch_size=settings.batch_size, learning_rate=settings.learning_rate,
-                        seed=self.seed, what=what, device=compute(study).device)
+        trained = train(network, training, validation, study.finetuning, seed=self.seed,
+                        what=what, device=compute(study).device)
         return Model(part, seen, name, trained, crnn_result(trained))
 
 

@@ -64,9 +64,8 @@ def pretrain(layout: Layout, study: Study, clips: Sequence[Clip]) -> Run | None:
     training, validation = (labelled(side, names, features) for side in sides)
     network = initialized(lambda: CRNN(features.values.shape[2], len(names), study.network),
                           settings.seed)
-    trained = train(network, training, validation, epochs=settings.epochs,
-                    batch_size=settings.batch_size, learning_rate=settings.learning_rate,
-                    seed=settings.seed, what="pretraining", device=compute(study).device)
+    trained = train(network, training, validation, settings, seed=settings.seed,
+                    what="pretraining", device=compute(study).device)
     leaks = pretraining_leaks(clips, study)
     result = run_result(
         layout, study, origin, variant="pretrain", seed=settings.seed, leaks_recordings=leaks,
