@@ -67,8 +67,7 @@ class Encoded:
     @property
     def source_encoder(self) -> str:
         """Which encoder wrote the source crops."""
-        return read_record(self.layout.report_record(SOURCE),
-                           StageRecord).origin.machine["encoder"]
+        return read_record(self.layout.report_record(SOURCE), StageRecord).origin.machine["encoder"]
 
     @property
     def encodes(self) -> pd.DataFrame:
