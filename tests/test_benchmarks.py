@@ -13,6 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from leanclips.report.measures import literature
 from leanclips.report.tables import declared
 
 FOLDER = Path(__file__).parent / "benchmarks"
@@ -254,3 +255,23 @@ def test_simulated_studies_lose_what_they_are_said_to_lose():
             case = coverage.Case(np.ones(5000, int), luck, loss, 0.05, 0.7, seeds=100)
             mean = coverage.differences(case, np.random.default_rng(1)).mean()
             assert mean == pytest.approx(case.truth, abs=0.01)
+
+
+def test_trainings_that_agree_differ_only_by_their_clips(monkeypatch):
+    seen = load("seen")
+    monkeypatch.setattr(seen, "DRAWS", 400)
+    members = np.repeat(np.arange(27), 2)[:48]
+    right = np.tile(members % 2, (10, 1)).astype(float)  # every seed has the same half right
+    found = {(row["comparison"], row["of"]): row
+             for row, _ in seen.rows(right, members, literature("case_study"))}
+    assert found["same clips", "mean"]["spread"] == 0 == found["same clips", "mean"]["reached"]
+    assert found["held-out clips", "maximum"]["reached"] == 1  # the case study's own is 0
+    clips = found["clips of its own", "mean"]
+    assert clips["reached"] > 0 and clips["ranges"] == 0
+
+
+def test_the_spread_by_the_case_studys_own_ranges():
+    # Mean range of ten normal draws: 3.0775 standard deviations (Tippett, 1925).
+    row = load("seen").by_its_ranges(literature("case_study"))
+    expected = np.hypot(0.13, 0.11) / 3.0775 / np.sqrt(10)
+    assert row["spread"] == pytest.approx(expected, rel=1e-4)

@@ -12,9 +12,14 @@ clips, so both readings are drawn. The difference of the two means then comes fr
 reached     the share of draws in which it is at least as large as the case study's, either way
 seen        the difference that would stand out (5%, two-sided) in 8 of 10 experiments of its kind
 
-The cross matrix is drawn in the same way, each network tested twice on the same clips. Writes
-seen.csv and seen-draws.csv (how often each difference came out) beside this file and prints the
-first.
+Of the trainings it is assumed that the case study's scatter as ours do. Its own minima and maxima
+say how far they scatter: one more row takes its spread from them (a range of ten normal draws is
+3.08 standard deviations), for chance in training alone.
+
+The cross matrix is drawn in the same way: its two trainings, each tested on clips of its own kind.
+(Within a row of the matrix, chance makes no difference: the same networks answer the same clips.)
+Writes seen.csv and seen-draws.csv (how often each difference came out) beside this file and prints
+the first.
 """
 
 import argparse
@@ -25,6 +30,7 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 from common import show
+from scipy.integrate import quad
 
 from leanclips.files import write_text
 from leanclips.layout import with_records
@@ -61,20 +67,35 @@ def sides(rng: np.random.Generator, right: np.ndarray, members: np.ndarray, clip
 def rows(right: np.ndarray, members: np.ndarray, case) -> Iterator[tuple[dict, np.ndarray]]:
     """A row for each comparison of the case study, and the differences that were drawn."""
     rng = np.random.default_rng(RANDOM_SEED)
-    (_, low, before, high), (_, low_after, after, high_after) = case.validation
+    (_, _, before, high), (_, _, after, high_after) = case.validation
     found = {(trained, tested): (most, mean) for trained, tested, most, mean in case.heldout}
     validated, heldout = case.validation_clips_implied, case.heldout_clips
     own = [found[name, name] for name in ("source", "optimized")]
     for clips, same, means, extremes, what in (
-            (validated, True, after - before, high_after - high, "validation, the same clips"),
-            (validated, False, after - before, high_after - high, "validation, clips of its own"),
+            (validated, True, after - before, high_after - high, "same clips"),
+            (validated, False, after - before, high_after - high, "clips of its own"),
             (heldout, True, own[1][1] - own[0][1], own[1][0] - own[0][0], "held-out clips")):
         ours, theirs = sides(rng, right, members, clips, case.repeats, same)
         for name, observed, drawn in (("mean", means, theirs.mean(1) - ours.mean(1)),
                                       ("maximum", extremes, theirs.max(1) - ours.max(1))):
             yield {"comparison": what, "of": name, "clips": clips, "case_study": observed,
+                   "ranges": (np.ptp(ours, axis=1) + np.ptp(theirs, axis=1)).mean() / 2,
                    "spread": drawn.std(), "reached": _reached(drawn, observed),
                    "seen": SEEN * drawn.std()}, drawn
+
+
+def by_its_ranges(case) -> dict:
+    """The row of the means whose spread follows from the case study's own minima and maxima."""
+    (_, low, before, high), (_, low_after, after, high_after) = case.validation
+    ranges, repeats = np.array([high - low, high_after - low_after]), case.repeats
+    normal = NormalDist()
+    per_deviation = quad(lambda x: 1 - normal.cdf(x) ** repeats - normal.cdf(-x) ** repeats,
+                         -10, 10)[0]
+    spread = np.sqrt(((ranges / per_deviation) ** 2).sum() / repeats)
+    return {"comparison": "same clips, its own ranges", "of": "mean",
+            "clips": case.validation_clips_implied, "case_study": after - before,
+            "ranges": ranges.mean(), "spread": spread, "seen": SEEN * spread,
+            "reached": 2 * normal.cdf(-abs(after - before) / spread)}
 
 
 def _reached(drawn: np.ndarray, observed: float) -> float:
@@ -89,11 +110,12 @@ def main() -> None:
     found = results.load(with_records(chosen.study))
     right = measures.scores(found, CRNN, SOURCE, SOURCE)
     members = np.unique(found.recordings, return_inverse=True)[1]
-    made = list(rows(right, members, measures.literature("case_study")))
-    table = pd.DataFrame([row for row, _ in made]).assign(
-        trainings=len(right), accuracy=right.mean(), study=found.study.title)
+    case = measures.literature("case_study")
+    made = list(rows(right, members, case))
+    table = pd.DataFrame([*(row for row, _ in made), by_its_ranges(case)]).assign(
+        draws=DRAWS, trainings=len(right), accuracy=right.mean(), study=found.study.title)
     draws = pd.concat([pd.DataFrame({"comparison": row["comparison"], "of": row["of"],
-                                     "points": np.round(100 * drawn)})
+                                     "difference": np.round(drawn, 2)})
                        .value_counts().reset_index(name="draws") for row, drawn in made])
     write_text(chosen.out / "seen-draws.csv", draws.to_csv(index=False, lineterminator="\n"))
     show(table.round(4), chosen.out / "seen.csv")

@@ -208,12 +208,14 @@ def runs_of(results: Results, variant: str) -> Table:
 
 
 def measured(book: Path) -> dict[str, Table]:
-    """The CSVs of tests/benchmarks as `book`/measured.yml declares them, by name; StudyError where
-    one is missing.
-    """
-    folder = book.parent / "tests" / "benchmarks"
-    return {name: declared(shown, name, read_csv(folder / f"{name}.csv")) for name, shown
+    """The CSVs of tests/benchmarks as `book`/measured.yml declares them, by name."""
+    return {name: declared(shown, name, benchmark(book, name)) for name, shown
             in yaml.safe_load((book / "measured.yml").read_text(encoding="utf-8")).items()}
+
+
+def benchmark(book: Path, name: str) -> pd.DataFrame:
+    """A CSV of tests/benchmarks; StudyError where it is missing."""
+    return read_csv(book.parent / "tests" / "benchmarks" / f"{name}.csv")
 
 
 def declared(shown: dict, name: str, data: pd.DataFrame) -> Table:
@@ -221,7 +223,7 @@ def declared(shown: dict, name: str, data: pd.DataFrame) -> Table:
     return Table.of(name, fill(shown["caption"], data.iloc[0]), data, shown["columns"])
 
 
-def cell(of: Table, column: str, **where: object) -> object:
+def cell(of: Table, column: str, /, **where: object) -> object:
     """The value of `column` in the one row that `where` describes, for a page to quote."""
     rows = of.data
     for name, value in where.items():
