@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import jsonschema
 import pytest
+import yaml
 
 from leanclips.errors import StudyError
 from leanclips.layout import Layout
 from leanclips.study import (TAKEN, Constant, CrossValidation, Holdout, Optimized, Primary, Study,
-                             load_study)
+                             load_study, settings_text)
 
 ROOT = Path(__file__).parents[1]
 
@@ -188,3 +190,29 @@ def test_a_variant_trained_on_several_has_no_clips_and_the_kind_of_the_last(tmp_
     assert study.encoded == ("source", "t93", "t85")
     assert (study.parts("both"), study.own_kind("both")) == (("source", "t85"), "t85")
     assert (study.parts("t93"), study.own_kind("t93")) == (("t93",), "t93")
+
+
+@pytest.mark.parametrize("study", [
+    Study(title="A 'study' # 1: ü", clips="/a b", group_pattern=r"(?P<group>.+)_\d: '\""),
+    Study(title="B", protocol=Holdout(validation=0.3), margin=0.125, variants={
+        "tiny": Optimized(target=60.5, codec="av1"), "same": Constant(bytes_of="tiny")})])
+def test_a_written_study_yml_says_the_same_with_a_line_of_help_over_each_setting(tmp_path, study):
+    text = settings_text(study)
+    assert load_study(study_yml(tmp_path, text)) == study
+    lines = text.splitlines()
+    settings = [n for n, line in enumerate(lines) if not line.strip().startswith("#")
+                and not line.strip().startswith(tuple(f"{name}: {{" for name in study.variants))]
+    assert len(settings) > 30
+    assert all(lines[n - 1].strip().startswith("# ") for n in settings)
+    assert max(map(len, (line for line in lines if line.strip().startswith("#")))) <= 100
+
+
+def test_the_schema_knows_what_the_settings_know():
+    schema = Study.model_json_schema()
+    for path in [*ROOT.glob("data/*/study.yml"), *ROOT.glob("data/*/published/study.yml")]:
+        jsonschema.validate(yaml.safe_load(path.read_text()), schema)
+    for wrong in ({}, {"title": "a", "epochs": 3}, {"title": "a", "margin": 2},
+                  {"title": "a", "variants": {"x": {"target": 93, "codec": "vp9"}}}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema)
+    assert "worst second" in schema["$defs"]["Optimized"]["properties"]["target"]["description"]

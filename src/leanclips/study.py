@@ -1,6 +1,8 @@
-"""What a study.yml may say: the one place where defaults live."""
+"""What a study.yml may say: the one place where defaults and their help live."""
 
 import re
+import textwrap
+from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,6 +15,7 @@ from leanclips.errors import StudyError
 
 SOURCE = "source"
 ORIGINALS = "originals"  # the uncropped clips, encoded like a variant
+SCHEMA = "study.schema.json"  # beside study.yml, for editors
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 # Folders beside those of the variants (layout.py).
 TAKEN = (SOURCE, ORIGINALS, "rendered", "pretrain")
@@ -29,9 +32,12 @@ def _each_once(items: tuple) -> tuple:
 
 
 class Strict(BaseModel):
-    """As read from a file: unknown fields are rejected, none is changed later."""
+    """As read from a file: unknown fields are rejected, none is changed later.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    The text below a setting is its help, in a new study.yml and in its schema.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Synthetic(Strict):
@@ -43,35 +49,33 @@ class Synthetic(Strict):
 
 
 class Sampling(Strict):
-    """Which frames of a clip the network sees.
-
-    `uniform`: `frames` frames spread over the clip; `first`: the first ones;
-    `every`: every `step`-th one. Where a clip is too short, `uniform` repeats frames all along
-    it, `first` and `every` the last one.
-    """
+    """Where a clip is too short, `uniform` repeats frames all along, the others the last one."""
 
     frames: int = Field(28, ge=2, le=512)
+    """How many frames of each clip the network sees."""
     take: Literal["uniform", "first", "every"] = "uniform"
+    """uniform: spread over the clip; first: the first ones; every: every step-th one."""
     step: int = Field(1, ge=1)
+    """With take: every, the distance from a frame to the next."""
 
 
 class Backbone(Strict):
     """The frozen network in front: `efficientnet-lite0`, `efficientnet-lite2` (weights come
     with the installation) or a torchvision classification model such as `resnet152`.
 
-    `weights` is a file (relative to the study's folder) or the name of a torchvision weights
-    enum (`IMAGENET1K_V1`); see `weights_path`.
-    `size` is the side in pixels that frames are resized to; `target_size` that of target and
-    held-out clips, where it differs (the case study fine-tuned at a higher resolution).
-    `precision`: `auto` computes in bf16 where the processor multiplies bf16 in hardware, else in
-    fp32.
+    The case study fine-tuned at a higher resolution (`target_size`) than it pretrained at.
     """
 
     name: str = "efficientnet-lite2"
+    """efficientnet-lite0, efficientnet-lite2, or a torchvision model such as resnet152."""
     weights: str | None = None
+    """Of a torchvision model: a file beside study.yml, or a name such as IMAGENET1K_V1."""
     size: int = Field(224, ge=32, le=1024)
+    """The side in pixels that frames are resized to."""
     target_size: int | None = Field(None, ge=32, le=2160)
+    """The same for target and held-out clips, where it differs."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 where the processor multiplies it in hardware, else fp32."""
 
     @property
     def for_target(self) -> "Backbone":
@@ -81,28 +85,32 @@ class Backbone(Strict):
 
 
 class Optimized(Strict):
-    """Content-adaptive: each clip as small as it gets at `target`, the score of its worst second
-    on the scale of `metric`. A keyframe comes at least every `keyframes` seconds.
-    """
+    """Content-adaptive: each clip as small as it gets at `target`."""
 
     target: float = Field(gt=0, le=99.9)
+    """The quality of each clip's worst second, on the scale of the metric."""
     metric: Literal["vmaf", "vmaf1", "ssim", "xpsnr"] = "vmaf"
+    """vmaf (VMAF NEG) and vmaf1 (VMAF v1): 0 to 100; ssim: 0 to 1; xpsnr: dB."""
     codec: Literal["h264", "hevc", "av1"] = "h264"
+    """What the clips are encoded in."""
     keyframes: float = Field(2.0, gt=0)
+    """The longest time from a keyframe to the next, in seconds."""
 
 
 class Constant(Strict):
-    """The control: one CRF for the whole set, with the total bytes of variant `bytes_of`."""
+    """The control: one CRF for the whole set."""
 
     bytes_of: str
+    """The variant whose total bytes it takes."""
 
 
 class External(Strict):
-    """Files that another tool made (a vendor's cloud service, say): in `folder`, relative to the
-    study's, each under its clip's id with any suffix. They must keep frames, times and size.
+    """Files that another tool made (a vendor's cloud service, say). They must keep frames, times
+    and size.
     """
 
     folder: str
+    """Relative to the study's; it holds each file under its clip's id, with any suffix."""
 
 
 class Together(Strict):
@@ -111,28 +119,28 @@ class Together(Strict):
     """
 
     together: Annotated[tuple[str, ...], Field(min_length=2), AfterValidator(_each_once)]
+    """The variants whose clips it is trained on."""
 
 
 Variant = Optimized | Constant | External | Together
 
 
 class CrossValidation(Strict):
-    """Target and held-out clips are dealt into `folds`, whole recordings, stratified by class.
-
-    Each fold is the test set once, so that every clip is tested once for each seed.
-    """
+    """Target and held-out clips are dealt into folds, whole recordings, stratified by class."""
 
     kind: Literal["cross-validation"] = "cross-validation"
+    """cross-validation tests every clip once per seed; holdout those of role heldout."""
     folds: int = Field(5, ge=2, le=100)
+    """How many parts the recordings are dealt into; each is tested once."""
 
 
 class Holdout(Strict):
-    """The case study's protocol: the share `validation` of the target clips is set aside by seed,
-    the held-out clips are the test set.
-    """
+    """The case study's protocol: the held-out clips are the test set."""
 
     kind: Literal["holdout"] = "holdout"
+    """cross-validation tests every clip once per seed; holdout those of role heldout."""
     validation: float = Field(0.24, gt=0, lt=1)
+    """The share of the target clips that each seed sets aside to validate on."""
 
 
 Protocol = Annotated[CrossValidation | Holdout, Field(discriminator="kind")]
@@ -140,10 +148,8 @@ PROTOCOLS = {"cross-validation": CrossValidation, "holdout": Holdout}
 
 
 class Network(Strict):
-    """The CRNN behind the backbone; the defaults are the case study's.
-
-    `decoder` holds the widths of the fully connected layers behind the LSTM. The case study names
-    two, of 512 and 256 neurons; its public ancestor (ResNetCRNN) has one: `[256]`.
+    """The CRNN behind the backbone: the widths of the fully connected layers before (`embedding`)
+    and behind (`decoder`) the LSTM. Its public ancestor (ResNetCRNN) has a decoder of `[256]`.
     """
 
     embedding: tuple[int, int, int] = (1024, 768, 512)
@@ -154,13 +160,11 @@ class Network(Strict):
 
 
 class Pretraining(Strict):
-    """Training of the CRNN on the clips of role `pretrain`.
-
-    `split`: `group` keeps a recording's clips together; `official` takes the `fold` column
-    of clips.csv; `random` leaks recordings and is there to reproduce published numbers.
-    """
+    """Training of the CRNN on the clips of role `pretrain`."""
 
     split: Literal["group", "official", "random"] = "group"
+    """group: whole recordings; official: the column fold of clips.csv; random leaks recordings, to
+    reproduce published numbers."""
     validation: float = Field(0.15, gt=0, lt=1)
     epochs: int = Field(35, ge=1)
     batch_size: int = Field(24, ge=1)
@@ -169,65 +173,76 @@ class Pretraining(Strict):
 
 
 class Finetuning(Strict):
-    """Training on the target clips, once for each variant and seed.
-
-    `epochs`, `batch_size` and `learning_rate` are the CRNN's. `keep_weights` keeps each run's
-    networks.
-    """
+    """Training on the target clips, once for each variant and seed."""
 
     epochs: int = Field(30, ge=1)
+    """How often the CRNN sees every clip."""
     batch_size: int = Field(4, ge=1)
+    """How many clips the CRNN sees in one step."""
     learning_rate: float = Field(1e-3, gt=0)
+    """The CRNN's."""
     keep_weights: bool = False
+    """Whether each run's networks are kept."""
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, le=99999)], ...], Field(min_length=1),
                      AfterValidator(_each_once)] = tuple(range(1, 11))
+    """One training of each variant for each: it decides folds, weights and the order of clips."""
 
 
 class Primary(Strict):
-    """The primary endpoint: the one comparison with the source that answers the study's question.
-
-    Left out, `classifier` is the first of `classifiers` and `variant` the first with a target.
-    `tested_on`: `own`, clips of the variant itself, or `source`.
-    """
+    """The comparison with the source that answers the study's question."""
 
     classifier: Classifier | None = None
+    """Left out: the first of classifiers."""
     variant: str | None = None
+    """Left out: the first variant with a target."""
     tested_on: Literal["own", "source"] = "own"
+    """own: clips of the variant itself; source."""
 
 
 class Study(Strict):
-    """A study: which clips, which variants, which classifiers, trained and tested how.
-
-    `inputs` are what the source's runs see in a second training in place of the frames in order
-    (is time needed?). `crnn_variants` are those that the CRNN, which takes longest, is trained on:
-    left out, all. `margin` is the difference in accuracy, as a fraction, within which two
-    trainings count as equivalent. `device`: `auto` takes a GPU (CUDA, Apple's MPS) where there is
-    one.
-    """
+    """A study: which clips, which variants, which classifiers, trained and tested how."""
 
     title: str
+    """What the study is called in its results."""
     about: str = ""
+    """A sentence or two on the clips, for readers of the results."""
     clips: str = "clips"
+    """The folder with one folder of clips per class."""
     synthetic: Synthetic | None = None
     group_pattern: str | None = None
+    """Finds the recording in a file's name, by (?P<group>…): training and test share none."""
     variants: dict[str, Variant] = {
         "optimized": Optimized(target=93),
         "constant": Constant(bytes_of="optimized"),
     }
+    """Encodings to compare with the source. target: the VMAF NEG (0-100) that each clip's worst
+    second holds; bytes_of: the control, one CRF for all clips with the same total bytes."""
     protocol: Protocol = CrossValidation()
+    """Which clips are trained and which are tested on."""
     classifiers: Annotated[tuple[Classifier, ...], Field(min_length=1),
                            AfterValidator(_each_once)] = (LINEAR, TEMPORAL, CRNN)
+    """linear, temporal and crnn, the case study's network, which takes much longer to train."""
     inputs: Annotated[tuple[Input, ...], AfterValidator(_each_once)] = (
         "shuffled", "middle", "mean")
+    """What the source's runs also see in place of the frames in order: is time needed?"""
     crnn_variants: Annotated[tuple[str, ...], AfterValidator(_each_once)] | None = None
+    """The variants that crnn is trained on. Left out: all."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """auto: a GPU (CUDA, Apple's MPS) where there is one, else the CPU."""
     sampling: Sampling = Sampling()
+    """Which frames of each clip the network sees."""
     backbone: Backbone = Backbone()
+    """The frozen image network whose features the classifiers see."""
     network: Network = Network()
+    """The layers of crnn."""
     pretraining: Pretraining = Pretraining()
+    """How crnn is pretrained, on the clips of role pretrain."""
     finetuning: Finetuning = Finetuning()
+    """How the classifiers are trained."""
     margin: float = Field(0.05, gt=0, lt=1)
+    """The loss of accuracy that counts as no loss, a fraction. Decide before you see results."""
     primary: Primary = Primary()
+    """The one comparison with the source that the verdict is about."""
 
     @model_validator(mode="after")
     def variants_fit(self) -> "Study":
@@ -302,6 +317,41 @@ class Study(Strict):
         first = next(name for name, v in self.variants.items() if isinstance(v, Optimized))
         return Primary(classifier=self.primary.classifier or self.classifiers[0],
                        variant=self.primary.variant or first, tested_on=self.primary.tested_on)
+
+
+def settings_text(study: Study) -> str:
+    """A study.yml that says `study`: the settings that people change, each below its help.
+
+    The first line leads editors to the schema, which is to lie beside the file.
+    """
+    return "".join(f"{line}\n" for line in [
+        f"# yaml-language-server: $schema=./{SCHEMA}", *_told(study),
+        "# Less often changed: network and pretraining, both of crnn. An editor that reads",
+        f"# {SCHEMA} completes and checks all settings."])
+
+
+def _told(settings: Strict, indent: str = "") -> Iterator[str]:
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if name in ("synthetic", "network", "pretraining"):
+            continue
+        yield from textwrap.wrap(field.description, 100, initial_indent=f"{indent}# ",
+                                 subsequent_indent=f"{indent}# ")
+        if isinstance(value, Strict):
+            yield f"{indent}{name}:"
+            yield from _told(value, f"{indent}  ")
+        elif isinstance(value, dict):
+            yield f"{name}:"
+            yield from (f"  {variant}: {_flow(made.model_dump(mode='json', exclude_defaults=True))}"
+                        for variant, made in value.items())
+        else:
+            yield f"{indent}{name}: {_flow(list(value) if isinstance(value, tuple) else value)}"
+
+
+def _flow(value: object) -> str:
+    """In one line of YAML."""
+    return yaml.safe_dump(value, width=10**6, allow_unicode=True,
+                          default_flow_style=True).removesuffix("...\n").strip()
 
 
 def encode_stage(variant: str) -> str:

@@ -1,5 +1,6 @@
 """A study of one's own clips: made from a folder, and checked before it runs."""
 
+import json
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -13,7 +14,7 @@ from leanclips.datasets.own import check_study, new_study, told_apart
 from leanclips.errors import StudyError
 from leanclips.files import file_sha256
 from leanclips.layout import ROOT, Layout
-from leanclips.study import load_study
+from leanclips.study import Study, load_study
 
 LABELS = ("hop", "run")
 RENDERED = "title: Rendered\nprotocol: {kind: holdout}\n"
@@ -71,6 +72,10 @@ def test_a_folder_of_class_folders_becomes_a_study(study, clips):
     settings = load_study(study)
     assert (settings.title, settings.clips) == ("mine", str(clips))
     assert settings.finetuning.seeds == tuple(range(1, 6))
+    assert settings.classifiers == ("linear", "temporal", "crnn")  # there is something to pretrain
+    first = Layout(study).settings.read_text().splitlines()[0]
+    beside = study / first.removeprefix("# yaml-language-server: $schema=")
+    assert json.loads(beside.read_text()) == Study.model_json_schema()
 
 
 def test_a_good_study_has_no_problem_and_is_summed_up(study):

@@ -1,12 +1,12 @@
 """Studies of your own clips: make one from a folder, and check it before it runs."""
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from runpy import run_path
-from string import Template
 
 import numpy as np
 import yaml
@@ -25,14 +25,15 @@ from leanclips.report.formats import duration, listing, several
 from leanclips.report.statistics import least_margin, recordings_needed
 from leanclips.rounds import (LEAKS, divided, group_split, pretraining_leaks, pretraining_split,
                               rounds)
-from leanclips.study import CRNN, CrossValidation, Holdout, Study, load_study
+from leanclips.study import (CRNN, LINEAR, SCHEMA, TEMPORAL, CrossValidation, Holdout, Study,
+                             load_study, settings_text)
 from leanclips.workers import cores, progress
 
 FEW_CLIPS = 20
 HELDOUT = 0.24
 FEWEST_TO_HOLD_OUT = 3  # recordings of a class: to train on, to validate on and to hold out
 LISTED = 5
-SETTINGS = Path(__file__).with_name("new-study.yml")  # with $names to fill in
+SETTINGS = Path(__file__).with_name("new-study.yml")
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,10 @@ def new_study(folder: Path, clips: Path, *, group_pattern: str | None = None,
                          "set group_pattern there, without --group-pattern")
     try:
         study = load_study(folder) if kept else Study(
-            title=folder.resolve().name, group_pattern=group_pattern,
-            protocol=CrossValidation() if heldout is None else Holdout())
+            title=folder.resolve().name, clips=str(clips), group_pattern=group_pattern,
+            protocol=CrossValidation() if heldout is None else Holdout(),
+            classifiers=(LINEAR, TEMPORAL, *[CRNN] * bool(pretrain)),
+            **yaml.safe_load(SETTINGS.read_text("utf-8")))
     except ValidationError as error:
         problem = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise StudyError(f"the group pattern {problem}", group_pattern,
@@ -106,14 +109,8 @@ def new_study(folder: Path, clips: Path, *, group_pattern: str | None = None,
         write_text(layout.clips_root_note, f"{clips}\n")
     else:
         layout.clips_root_note.unlink(missing_ok=True)
-        title, root, pattern = (
-            yaml.safe_dump(value, width=10**6, allow_unicode=True).removesuffix("...\n").strip()
-            for value in (study.title, str(clips), study.group_pattern))
-        protocol = ("{kind: holdout}" if heldout else
-                    f"{{kind: cross-validation, folds: {study.protocol.folds}}}")
-        write_text(layout.settings, Template(SETTINGS.read_text("utf-8")).substitute(
-            title=title, clips=root, pattern=pattern, protocol=protocol,
-            crnn=", crnn" * bool(pretrain)))
+        write_text(layout.settings, settings_text(study))
+        write_text(folder / SCHEMA, f"{json.dumps(Study.model_json_schema(), indent=1)}\n")
     write_table(layout.table, table)
     return [f"{layout.settings}: {'kept as it is' if kept else 'written'}.",
             f"{layout.table}: {len(table)} clips written.", *_counts(table),
