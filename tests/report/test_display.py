@@ -28,12 +28,14 @@ def test_the_book_and_a_notebook_show_the_same_cells():
     assert "| :-- | --: | :-- |" in shown and "[one](two)" in shown
 
 
-def test_a_long_table_scrolls_by_keyboard_too():
+def test_a_long_table_scrolls_by_keyboard_too_and_a_very_long_one_is_cut():
     def long(count):
         return Table("t", "", ("N",), tuple((str(n),) for n in range(count)), pd.DataFrame())
 
     assert 'tabindex="0"' in long(100)._repr_html_()
-    assert "tabindex" not in long(5)._repr_html_()
+    assert "tabindex" not in long(5)._repr_html_() and "Shown" not in long(500)._repr_html_()
+    assert "Shown: the first 500 of 10,000." in (cut := long(10_000)._repr_html_())
+    assert len(cut) < 100_000 and len(repr(long(10_000))) < 10_000
 
 
 def test_a_figure_is_small_equal_every_time_and_takes_the_colour_of_its_page(results):

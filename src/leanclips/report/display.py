@@ -31,7 +31,7 @@ SYNTHETIC = ("Synthetic clips: rendered figures, not camera video. The numbers s
              "study runs, not how real video behaves.")
 WIDTH = 6.8  # inches: one column of the book, so that 10 points stay 10 points
 MARKERS = "osD^vPX*"
-ROWS_AT_ONCE = 24
+ROWS_AT_ONCE, MOST_ROWS = 24, 500  # of a notebook's table: before it scrolls, and at all
 TEXT = ' style="text-align: left; padding: 0.2em 0.6em"'
 NUMBER = ' style="text-align: right; padding: 0.2em 0.6em; white-space: nowrap"'
 NUMERIC = re.compile(rf"[+?{MINUS}]?\s?[\d?]|{DASH}$")
@@ -93,10 +93,12 @@ class Table:
                 for column in range(len(self.header))]
 
     def _repr_html_(self) -> str:
-        styles, caption = [NUMBER if n else TEXT for n in self._numeric()], escape(self.caption)
+        styles, rows = [NUMBER if n else TEXT for n in self._numeric()], self.rows[:MOST_ROWS]
+        cut = f" Shown: the first {len(rows)} of {len(self.rows):,}." * (rows != self.rows)
+        caption = escape(self.caption + cut)
         head, *body = ("<tr>" + "".join(f"<{tag}{style}>{escape(cell)}</{tag}>" for cell, style
                                         in zip(cells, styles, strict=True)) + "</tr>\n"
-                       for tag, cells in (("th", self.header), *(("td", r) for r in self.rows)))
+                       for tag, cells in (("th", self.header), *(("td", row) for row in rows)))
         html = (f'<table class="dataframe">\n<caption{TEXT}>{caption}</caption>\n'
                 f"<thead>{head}</thead>\n<tbody>{''.join(body)}</tbody>\n</table>")
         if len(self.rows) <= ROWS_AT_ONCE:
@@ -105,7 +107,7 @@ class Table:
                 f'aria-label="{caption}">\n{html}\n</div>')  # scrolls, by keyboard too
 
     def __repr__(self) -> str:
-        rows = pd.DataFrame(self.rows, columns=list(self.header)).to_string(index=False)
+        rows = pd.DataFrame(self.rows[:MOST_ROWS], columns=list(self.header)).to_string(index=False)
         return f"{self.caption}\n{rows}"
 
 
