@@ -2,14 +2,12 @@
 
     python tests/benchmarks/engine.py --clips data/jhmdb/work/clips/source
 
-Needs a quiet machine and a C++ compiler (for torch.compile). Writes features.csv, compiled.csv and
-ancestor.csv beside this file (the book shows them) and prints them. ResNet-152 gets random weights:
-they do not change its speed.
+Needs a quiet machine. Writes features.csv and ancestor.csv beside this file (the book shows them)
+and prints them. ResNet-152 gets random weights: they do not change its speed.
 """
 
 import argparse
 import multiprocessing
-import os
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
@@ -133,30 +131,6 @@ def features(clips: Sequence[Path], weights: Path) -> pd.DataFrame:
     return pd.DataFrame(rows).round(3)
 
 
-def compiling(weights: Path) -> pd.DataFrame:
-    """Frames per second of each backbone as leanclips runs it and by torch.compile (medians of
-    alternating rounds), and the seconds that compiling takes.
-    """
-    frames = np.random.default_rng(0).integers(0, 255, (FRAMES, 224, 224, 3), np.uint8)
-    torch.set_num_threads(cores())
-    rows = []
-    for settings in of_both(weights):
-        model = backbone.load(settings, COMPUTE)
-        compiled = torch.compile(model)
-        first = passing(compiled, frames)
-        seconds = [(passing(model, frames), passing(compiled, frames)) for _ in range(ROUNDS)]
-        plain, fast = map(median, zip(*seconds, strict=True))
-        rows.append({"backbone": settings.name, "frames_per_s": FRAMES / plain,
-                     "compiled_frames_per_s": FRAMES / fast, "compile_seconds": first - fast})
-    return pd.DataFrame(rows).round(2)
-
-
-def passing(model: torch.nn.Module, frames: np.ndarray) -> float:
-    start = time.perf_counter()
-    backbone.features(model, frames)
-    return time.perf_counter() - start
-
-
 def of_both(weights: Path) -> tuple[Backbone, Backbone]:
     return (Backbone(name="resnet152", weights=str(weights)), Backbone(name="efficientnet-lite2"))
 
@@ -218,12 +192,10 @@ def main() -> None:
     if len(clips) < MOST_CLIPS:
         parser.error(f"{wanted.clips} holds no {MOST_CLIPS} clips of {FRAMES} frames or more")
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder  # compile anew each time
         weights = Path(folder) / "resnet152.pth"
         torch.manual_seed(0)
         torch.save(models.resnet152(weights=None).state_dict(), weights)
         passed = show(features(clips, weights), wanted.out / "features.csv")
-        show(compiling(weights), wanted.out / "compiled.csv")
     show(ancestor(passed, wanted.rounds), wanted.out / "ancestor.csv")
 
 
