@@ -29,8 +29,10 @@ def frontier(results: Results) -> Figure:
     ways = {name: way_of(results.study, name) for name in results.study.variants}
     data = data.assign(way=data["variant"].map(ways), share_of_source=data["variant"].map(
         measures.share_of_source(results))).dropna(subset=["way"])
-    data = data.sort_values("share_of_source", ascending=False, kind="stable")
-    primary = data[data["classifier"] == results.study.primary_endpoint.classifier]
+    chosen = results.study.primary_endpoint.classifier
+    data = data.sort_values("share_of_source", ascending=False, kind="stable").sort_values(
+        "classifier", key=lambda name: name != chosen, kind="stable")  # it comes first
+    primary = data[data["classifier"] == chosen]
     each = "; ".join(f"{way}: " + listing(told(part, "{variant} at {share_of_source:.1%} of the "
                                                      f"bytes {CHANGE}"))
                      for way, part in primary.groupby("way", sort=False))
