@@ -140,7 +140,7 @@ def test_the_intervals_as_measured_hold_what_they_say(measured):
 
 
 def test_scenes_as_measured_are_told_with_few_false_alarms(measured):
-    """As your-clips.md says of the limit that leanclips takes."""
+    """As run.md says of the limit that leanclips takes."""
     found = measured["same_scene"].data
     taken = found[found["limit"] == SAME].set_index("set")
     assert set(taken.index) == {"jhmdb21", "ucf8"}

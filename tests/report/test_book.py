@@ -49,11 +49,14 @@ def test_a_pages_numbers_are_those_of_the_csv_beside_it(pages, results):
     out = pages(results)
     table = pd.read_csv(out / "tiny" / "tables" / "summary.csv")
     shown = (out / "tiny" / "index.md").read_text()
+    rows = (out / "tiny" / "results.md").read_text()
     for row in table.itertuples():
-        assert f"| {row.variant} | " in shown and percent(row.accuracy) in shown
+        assert f"| {row.variant} | " in rows and percent(row.accuracy) in rows
     headline = (out / "tiny" / "headline.txt").read_text().strip()
     assert markdown(headline) in shown
     assert percent(table.share_of_source[1], 0) in headline
+    answer = markdown(view.View(results).answer)
+    assert answer in shown and answer in (out / "index.md").read_text()
 
 
 def test_a_changed_record_changes_the_prose(pages, make_records):
@@ -91,9 +94,9 @@ VENDOR = {"variants": {"optimized": {"target": 93}, "vendor": {"folder": "theirs
 
 def test_another_tools_files_and_a_control_of_their_bytes_are_told(pages, make_records):
     out = pages(load(make_records(**VENDOR)))
-    shown = (out / "tiny" / "compression.md").read_text()
+    shown = (out / "tiny" / "index.md").read_text()
     assert "*vendor*: files that another tool made" in shown
-    assert "with the total bytes of *vendor*" in shown
+    assert "*like-vendor* with the bytes of *vendor*" in shown
     assert re.search(r"\| like-vendor \|.* 25.5 \|.* 93.2", shown)
 
 
@@ -108,9 +111,25 @@ def test_the_published_study_and_ones_own_run_have_the_same_pages(pages, make_re
     folders = [out / "tiny-published", out / "demo"]
     names = [set(all_files(folder)) for folder in folders]
     assert names[0] == names[1] - {"recommendation.txt"}
-    contents = yaml.safe_load((out / "_toc.yml").read_text())
-    captions = [part["caption"] for part in contents["parts"]]
-    assert captions[1:3] == ["The study: A tiny study", "Your run: A demo study"]
+
+
+def test_the_readers_own_study_comes_first_and_the_demo_last_apart_from_the_answer(pages,
+                                                                                  make_records):
+    published = load(make_records(kind="published"))
+    parts = {}
+    for name, synthetic in (("mine", False), ("demo", True)):
+        out = pages(published, load(make_records(name, synthetic=synthetic)), name=f"as-{name}")
+        contents = yaml.safe_load((out / "_toc.yml").read_text())
+        parts[name] = [(part["caption"], part["chapters"][0]["file"])
+                       for part in contents["parts"]]
+        assert (f"A {name} study" in (out / "index.md").read_text()) == (not synthetic)
+        study = next(part for part in contents["parts"] if "stud" in part["caption"])["chapters"][0]
+        assert [one["file"].split("/", 1)[1] for one in study["sections"]] == [
+            "results", "runs/index"]
+    assert parts["mine"][0] == ("Your study", "mine/index")
+    assert parts["demo"][-1] == ("The demo", "demo/index")
+    for found in parts.values():
+        assert ("The studies in full", "tiny-published/index") in found
 
 
 def test_a_run_of_the_published_study_does_not_overwrite_it(pages, make_records):
@@ -125,8 +144,8 @@ def test_a_run_of_the_published_study_does_not_overwrite_it(pages, make_records)
 def test_synthetic_numbers_are_marked_on_every_page_that_shows_them(pages, make_records):
     out = pages(load(make_records("demo", synthetic=True)))
     marked = [*(out / "demo").rglob("*.md"), *(out / "demo").rglob("*.ipynb"),
-              *(out / name for name in ("index.md", "limits.md", "tried.md"))]
-    assert len(marked) > 12
+              *(out / name for name in ("index.md", "limits.md", "method.md"))]
+    assert len(marked) > 8
     for page in marked:
         assert "Synthetic clips" in page.read_text(), page
 
@@ -135,8 +154,8 @@ def test_leaked_recordings_are_told_wherever_the_numbers_show(pages, make_record
     out = pages(load(make_records(leaks=True)))
     marked = [*(out / "tiny").rglob("*.md"), *(out / "tiny").rglob("*.ipynb"),
               out / "tiny" / "headline.txt",
-              *(out / name for name in ("index.md", "limits.md", "tried.md"))]
-    assert len(marked) > 12
+              *(out / name for name in ("index.md", "limits.md", "method.md"))]
+    assert len(marked) > 8
     for page in marked:
         assert "leaks recordings" in page.read_text(), page
     sound = pages(load(make_records("sound")), name="sound")
@@ -148,7 +167,7 @@ def test_leaked_recordings_are_told_wherever_the_numbers_show(pages, make_record
 def test_what_is_said_of_the_backbone_is_true_of_the_study(pages, make_records, given):
     out = pages(load(make_records(
         backbone={"name": "resnet18", **({"weights": "/where/mine.pth"} if given else {})})))
-    shown = (out / "tiny/network.md").read_text()
+    shown = (out / "tiny/index.md").read_text()
     assert ("ImageNet weights" in shown) != given and "/where" not in shown
     assert ("the weights in mine.pth" in shown) == given
 
@@ -238,27 +257,27 @@ def test_a_run_without_its_notebook_still_has_its_page(pages, make_records):
 def test_whether_time_is_needed_is_told_where_the_records_have_it(pages, make_records):
     asked = load(make_records())
     out = pages(asked, name="with")
-    shown = (out / "tiny" / "time.md").read_text()
+    shown = (out / "tiny" / "results.md").read_text()
     one = view.View(asked)
     for found in one.time:
         assert one.change(found) in shown
     assert "/tiny/tables/time.csv" in shown and "middle frame only" in shown
     out = pages(load(make_records("unasked", inputs=[])), name="without")
-    shown = (out / "unasked" / "time.md").read_text()
-    assert "This study was run without these inputs." in shown and "themed-figure" not in shown
+    shown = (out / "unasked" / "results.md").read_text()
+    assert "This study was run without these inputs." in shown and "middle frame" not in shown
     assert not (out / "unasked" / "tables" / "time.csv").exists()
 
 
 def test_the_case_for_the_last_epoch_fits_the_numbers(pages, results, make_records):
-    kept = (pages(results, name="one") / "tried.md").read_text()
+    kept = (pages(results, name="one") / "limits.md").read_text()
     assert "that was fixed beforehand." in kept and "would have helped" not in kept
     truth = np.array([results.classes.index(clip.label) for clip in results.tested])
     gained = {place: np.broadcast_to(truth if place[3] == BEST else 1 - truth, each.shape)
               if place[0] == "crnn" else each for place, each in results.answers.items()}
-    told = (pages(replace(results, answers=gained), name="two") / "tried.md").read_text()
+    told = (pages(replace(results, answers=gained), name="two") / "limits.md").read_text()
     assert "picking would have helped" in told
     folds = load(make_records("folds", protocol={"kind": "cross-validation", "folds": 2}))
-    assert "Picking" not in (pages(folds, name="three") / "tried.md").read_text()
+    assert "Picking" not in (pages(folds, name="three") / "limits.md").read_text()
 
 
 def test_a_margin_changed_after_the_runs_is_said_on_every_page_with_a_verdict(pages,
@@ -271,9 +290,28 @@ def test_a_margin_changed_after_the_runs_is_said_on_every_page_with_a_verdict(pa
     out = pages(load(layout))
     marked = [*(out / "tiny").rglob("*.md"), *(out / "tiny").rglob("*.ipynb"),
               out / "tiny" / "headline.txt",
-              *(out / name for name in ("index.md", "limits.md", "tried.md"))]
+              *(out / name for name in ("index.md", "limits.md", "method.md"))]
     for page in marked:
         assert "The margin was ±1 points when the runs were made" in page.read_text(), page
+
+
+def test_the_case_studys_rows_stand_beside_those_of_the_study_that_repeats_it(pages,
+                                                                              make_records):
+    folds = make_records("folds", protocol={"kind": "cross-validation", "folds": 2})
+    results = load(make_records(kind="published"))
+    shown = (pages(results, load(folds), name="one") / "case-study.md").read_text()
+    saved = view.View(results).tables["compression"].data.set_index("variant")["saving_of_total"]
+    for row in (f"Saving on the crops | 67% | {percent(saved['optimized'], 0)} | repeated:",
+                "trained on source: minimum / mean / maximum | 56% / 65% / 69% | 51% / 52% / 52% |",
+                "trained on optimized, tested on source: maximum, mean | 62%, 50% | 75%, 75% |",
+                "optimized less source | −3.0 points, no interval | 0.0 points (90% interval"):
+        assert row in shown, row
+    for quoted in ("has no negative impact on the training process",
+                   "it is unclear if this is a significant conclusion",
+                   "an initial, rather small scale experiment"):
+        assert quoted in " ".join(shown.split())
+    alone = (pages(load(folds), name="two") / "case-study.md").read_text()
+    assert "is not in this copy of the book" in alone and "| Row |" not in alone
 
 
 def test_a_study_without_a_control_does_not_speak_of_one(pages, make_records):
@@ -282,18 +320,19 @@ def test_a_study_without_a_control_does_not_speak_of_one(pages, make_records):
     for name in ("case-study", "limits"):
         assert "control" not in (out / f"{name}.md").read_text(), name
     out = pages(load(make_records("with")), name="with")
-    assert "show\n  a control beside it" in (out / "case-study.md").read_text()
+    assert "show a control beside it" in (out / "case-study.md").read_text()
     assert "compare with the control and" in (out / "limits.md").read_text()
 
 
 def test_what_is_trained_on_several_variants_and_what_on_some_is_told(pages, of_some):
     out = pages(of_some) / "tiny"
+    rows = (out / "results.md").read_text()
     shown = " ".join((out / "index.md").read_text().split())
     assert "*both* is trained on the clips of source and optimized together" in shown
     assert "is tested as *optimized* is" in shown
     assert "was trained on source and optimized only" in shown
-    assert "| CRNN | both" not in shown and "| linear classifier | both" in shown
-    assert "both" not in (out / "compression.md").read_text()
+    assert "| CRNN | both" not in rows and "| linear classifier | both" in rows
+    assert "both" not in (out / "tables" / "compression.csv").read_text()
     assert (out / "runs" / "both-runs.ipynb").is_file()
 
 
@@ -302,7 +341,7 @@ def test_a_class_may_have_any_name(results):
     runs = {key: run.model_copy(update={"classes": ("*jump*", "walk")})
             for key, run in results.runs.items()}
     one.results = replace(results, runs=runs)
-    shown = book.Pages(TEMPLATES, [one]).render("study/data.md", one)
+    shown = book.Pages(TEMPLATES, [one]).render("study/index.md", one)
     assert r"(\*jump\* and walk)" in shown
 
 

@@ -100,7 +100,7 @@ def change(path: Path) -> None:
 @pytest.mark.parametrize("part", [
     "src/leanclips/study.py", "src/leanclips/clips.py", "src/leanclips/report/tables.py",
     "src/leanclips/training/crnn.py", "tests/benchmarks/storage.csv", "book/limits.md",
-    "book/study/time.md", "book/_config.yml", "book/_ext/leanclips_book.py",
+    "book/study/results.md", "book/_config.yml", "book/_ext/leanclips_book.py",
     "book/_static/custom.css"])
 def test_a_change_of_code_measurements_or_pages_makes_the_book_stale(small, part, make_records):
     layouts = [make_records(seeds=(1,))]

@@ -5,7 +5,6 @@ import pytest
 
 from leanclips.clips import Clip, Role
 from leanclips.report import tables, view
-from leanclips.report.measures import literature
 from leanclips.report.results import load
 
 
@@ -18,10 +17,10 @@ def test_accuracy_is_counted_by_hand(make_records):
     wrong = {1: (0, 1), 2: (5,)}
     results = load(make_records(right=lambda v, seed, c, t, place: place not in wrong[seed]))
     table = tables.accuracies(results, "last")
-    assert cells(table, "Test, own kind")[2:] == ["75% / 81% / 88%"] * 9
-    assert cells(table, "Validation")[2:] == ["51% / 52% / 52%"] * 9
-    assert table.data["test_mean"][2:].tolist() == [13 / 16] * 9
-    assert len(tables.accuracies(results, "best").rows) == 2 + 3  # of the CRNN alone
+    assert cells(table, "Test, own kind") == ["75% / 81% / 88%"] * 9
+    assert cells(table, "Validation") == ["51% / 52% / 52%"] * 9
+    assert table.data["test_mean"].tolist() == [13 / 16] * 9
+    assert len(tables.accuracies(results, "best").rows) == 3  # of the CRNN alone
 
 
 def test_accuracy_on_other_inputs_is_counted_by_hand(make_records):
@@ -41,15 +40,14 @@ def test_accuracy_on_other_inputs_is_counted_by_hand(make_records):
     assert data.loc[("crnn", "middle", "best"), "difference"] == 13 / 16 - 1
 
 
-def test_the_case_studys_numbers_stand_beside_ours(results):
-    table = tables.accuracies(results, "last")
-    assert table.rows[:2] == (
-        ("case study", "source", "56% / 65% / 69%", "? / 53% / 65%"),
-        ("case study", "optimized", "64% / 67% / 75%", "? / 50% / 65%"))
-    assert tables.case_study_cross().rows == (
-        ("source", "65%, 53%", "62%, 50%"), ("optimized", "62%, 50%", "65%, 50%"))
-    assert cells(tables.compression(results), "Case study") == ["24%", "67%", "–"]
-    assert literature("case_study").saving_crops == 0.67
+def test_the_choices_go_from_large_to_small_and_say_how_each_is_encoded(of_some):
+    table = tables.choices(of_some)
+    assert table.rows[0][:4] == ("both", "–", "–", "129.4%")  # source and optimized together
+    assert [row[:3] for row in table.rows[1:]] == [
+        ("optimized", "H.264, adaptive", "93"), ("constant", "H.264, one CRF", "–")]
+    rows = tables.differences(of_some).data.query("classifier == 'linear' and tested == 'own'")
+    assert dict(zip(table.data["variant"], table.data["difference"], strict=True)) == dict(
+        zip(rows["variant"], rows["difference"], strict=True))
 
 
 def test_savings_count_target_and_heldout_clips_and_the_one_that_was_kept(results):

@@ -26,6 +26,24 @@ def test_the_headline_falls_as_the_numbers_do(make_records):
     assert headline("one", seeds=(1,)).endswith("no verdict from one seed.")
 
 
+def test_the_answer_is_the_smallest_equivalent_size_in_40_words(make_records):
+    def answer(name, **settings):
+        return view.View(load(make_records(name, **settings))).answer
+
+    sizes = {"variants": {"t93": {"target": 93}, "t85": {"target": 85}}, "margin": 0.6}
+    assert answer("both", **sizes).startswith("Down to 25% of the source crops' bytes. Trained")
+    first = answer("first", **sizes, right=lambda variant, *_: variant != "t85")
+    assert first.startswith("Down to 43% ") and first.endswith("equivalent within ±60 points.")
+    none = answer("none", **sizes, right=lambda variant, *_: variant == "source")
+    assert none.startswith("No size is shown to be equivalent. At 43% of the source crops'")
+    assert "changes its accuracy by −100.0 points: worse." in none
+    hevc = {"optimized": {"target": 93, "codec": "hevc"}}
+    assert answer("hevc", variants=hevc).startswith("Not known: no optimized H.264 variant")
+    few = answer("few")
+    assert "8 recordings are too few" in few
+    assert max(len(said.split()) for said in (first, none, few)) <= 40
+
+
 def test_the_headline_is_about_the_primary_endpoint(make_records):
     results = load(make_records(
         margin=0.6, primary={"classifier": "crnn", "variant": "constant", "tested_on": "source"},
@@ -62,8 +80,9 @@ def test_no_sentence_contradicts_its_numbers(ends, seeds, recordings, margin):
     row = SimpleNamespace(difference=value, low90=low90, high90=high90,
                           verdict=verdict(found, margin))
     needed = recordings_needed(margin)
-    study = SimpleNamespace(margin=within(margin), recordings=recordings, recordings_needed=needed)
-    numbers, said = view.View.change(study, row).split(": ")
+    study = object.__new__(view.View)
+    vars(study).update(margin=within(margin), recordings=recordings, recordings_needed=needed)
+    numbers, said = study.change(row).split(": ")
     known = seeds > 1 and recordings >= 6
     assert ("interval" in numbers) == known and numbers.startswith(points(value))
     inside = known and max(-low95, high95) < margin

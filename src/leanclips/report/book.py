@@ -15,6 +15,7 @@ from pathlib import Path
 
 import jinja2
 import nbformat
+import yaml
 from scipy.stats import binomtest
 
 from leanclips.errors import StudyError
@@ -121,7 +122,7 @@ def render(book: Path, studies: Sequence[Results], out: Path) -> None:
         pages = Pages(book, views)
         for name in ("_toc.yml", *(path.name for path in book.glob("*.md"))):
             write_text(aside / name, pages.render(name))
-        for table in (tables.case_study_cross(), *pages.measured.values()):
+        for table in pages.measured.values():
             table.write(aside / "tables")
         pages.chance.write(aside / "figures")
         for one in views:
@@ -164,8 +165,9 @@ class Pages:
             studies=list(views), main=views[0], notes=notes, provenance=provenance,
             figure=partial(block, "figures"), table=partial(block, "tables"), cell=tables.cell,
             measured=self.measured, chance=self.chance, resamples=RESAMPLES,
-            run_page=RUN_PAGE, case=literature("case_study"), case_cross=tables.case_study_cross(),
-            ucf_101=literature("ucf_101"), binomtest=binomtest, clips_per_arm=clips_per_arm)
+            run_page=RUN_PAGE, case=literature("case_study"), ucf_101=literature("ucf_101"),
+            binomtest=binomtest, clips_per_arm=clips_per_arm, commit=commit,
+            citation=yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8")))
 
     def render(self, template: str, one: view.View | None = None, **values: object) -> str:
         try:
@@ -187,6 +189,15 @@ def notes(one: view.View) -> str:
     """What must stand wherever the study's numbers show."""
     return "\n".join(f":::{{warning}}\n{markdown(line)}\n:::\n"
                      for line in (*one.warnings, one.restated) if line)
+
+
+def commit(path: Path = ROOT) -> str:
+    """The last commit of what is at `path`, and its day; empty where git does not know it."""
+    command = ["git", "-C", str(ROOT), "log", "-1", "--format=%h (%cs)", "--", str(path)]
+    try:
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    except OSError:  # there is no git
+        return ""
 
 
 def provenance(run: RunResult) -> str:

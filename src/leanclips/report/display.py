@@ -34,7 +34,7 @@ MARKERS = "osD^vPX*"
 ROWS_AT_ONCE, MOST_ROWS = 24, 500  # of a notebook's table: before it scrolls, and at all
 TEXT = ' style="text-align: left; padding: 0.2em 0.6em"'
 NUMBER = ' style="text-align: right; padding: 0.2em 0.6em; white-space: nowrap"'
-NUMERIC = re.compile(rf"[+?{MINUS}]?\s?[\d?]|{DASH}$")
+NUMERIC = re.compile(rf"[+{MINUS}]?\s?\d|{DASH}$")
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>|$#~])")
 # Matplotlib's rule for lines, which would reach the whole page.
 STYLE = '<style type="text/css">*{stroke-linejoin: round; stroke-linecap: butt}</style>'

@@ -108,8 +108,7 @@ def heading(name: str) -> str:
 FORMATS: dict[str, Callable[[float], str]] = {
     "count": thousands, "duration": duration, "percent": percent, "points": points,
     "size": megabytes, "words": in_words, "heading": heading,
-    "width": lambda share: points(share).lstrip("+"),
-    "least": lambda share: "?" if pd.isna(share) else percent(share, 0)}
+    "width": lambda share: points(share).lstrip("+")}
 
 
 def fill(template: str, row: Mapping[str, object]) -> str:
@@ -120,7 +119,7 @@ def fill(template: str, row: Mapping[str, object]) -> str:
     for before, name, spec, _ in Formatter().parse(template):
         text += before
         if name:
-            if pd.isna(row[name]) and spec != "least":
+            if pd.isna(row[name]):
                 return DASH
             text += FORMATS[spec](row[name]) if spec in FORMATS else format(row[name], spec)
     return text

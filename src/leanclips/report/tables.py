@@ -10,11 +10,11 @@ from leanclips.clips import Clip, Role, of_role, pretraining_clips
 from leanclips.records import BEST, IN_ORDER, LAST, read_csv
 from leanclips.report import measures
 from leanclips.report.display import Table
-from leanclips.report.formats import CHANGE, fill, heading, several, within
-from leanclips.report.measures import literature
+from leanclips.report.figures import way_of
+from leanclips.report.formats import CHANGE, fill, heading, in_words, several, within
 from leanclips.report.results import Encoded, Results
 from leanclips.report.run_page import RECORD, RUN_PAGE
-from leanclips.study import ORIGINALS, OWN, SOURCE
+from leanclips.study import OWN, SOURCE
 
 WHO = {"Classifier": "{classifier:words}", "Trained on": "{variant}"}
 SPREAD = "{min:.0%} / {accuracy:.0%} / {max:.0%}"
@@ -38,24 +38,35 @@ def summary(results: Results) -> Table:
          "Accuracy": "{accuracy:percent}", "Against source": CHANGE, "Verdict": "{verdict}"})
 
 
+def choices(results: Results) -> Table:
+    """What the primary endpoint's classifier makes of each variant, the largest first."""
+    study, chosen = results.study, results.study.primary_endpoint
+    data = measures.comparisons(results).query(
+        "classifier == @chosen.classifier and tested == @chosen.tested_on")
+    data = data.assign(
+        way=[way_of(study, name) for name in data["variant"]],
+        target=[getattr(study.variants[name], "target", None) for name in data["variant"]],
+        share_of_source=data["variant"].map(measures.share_of_source(results)))
+    return Table.of(
+        "choices", f"Each variant, the largest first: the {in_words(chosen.classifier)}'s accuracy "
+        "less that of training on the source, in points with its 90% interval. Target: VMAF NEG "
+        f"of the worst second. {measures.restated(results)}",
+        data.sort_values("share_of_source", ascending=False, kind="stable"),
+        {"Variant": "{variant}", "Encoded": "{way}", "Target": "{target:g}",
+         "Bytes": "{share_of_source:percent}", "Against source": CHANGE, "Verdict": "{verdict}"})
+
+
 def accuracies(results: Results, epoch: str) -> Table:
-    """min / mean / max over seeds, beside the case study's own."""
-    case = literature("case_study")
+    """min / mean / max over seeds."""
     ours = measures.own_kind(results, epoch).rename(columns={"accuracy": "test"}).groupby(
         ["classifier", "variant"], sort=False)[["validation", "test"]].agg(["min", "mean", "max"])
     ours.columns = ["_".join(column) for column in ours]
-    theirs = [{"classifier": "case study", "variant": name, "validation_min": least,
-               "validation_mean": mean, "validation_max": most, "test_mean": test_mean,
-               "test_max": test_most} for name, least, mean, most in case.validation
-              for trained, tested, test_most, test_mean in case.heldout
-              if trained == tested == name]
     return Table.of(
         f"accuracy-{epoch}", f"Accuracy at the {'last' if epoch == LAST else 'validation-picked'} "
-        f"epoch: minimum / mean / maximum over {results.seed_count} ({case.repeats} repeats "
-        "in the case study).", pd.concat([pd.DataFrame(theirs), ours.reset_index()]),
+        f"epoch: minimum / mean / maximum over {results.seed_count}.", ours.reset_index(),
         {**WHO, "Validation":
          "{validation_min:.0%} / {validation_mean:.0%} / {validation_max:.0%}",
-         "Test, own kind": "{test_min:least} / {test_mean:.0%} / {test_max:.0%}"})
+         "Test, own kind": "{test_min:.0%} / {test_mean:.0%} / {test_max:.0%}"})
 
 
 def differences(results: Results) -> Table:
@@ -106,25 +117,15 @@ def cross(results: Results, classifier: str) -> Table:
         seeds.agg(["max", "mean"]).reset_index(), *MATRIX)
 
 
-def case_study_cross() -> Table:
-    case = literature("case_study")
-    return Table.matrix(
-        "cross-case-study", "The case study: maximum, mean accuracy on "
-        f"{case.heldout_clips} held-out clips over {case.repeats} repeats.",
-        pd.DataFrame(case.heldout, columns=["variant", "tested_on", "max", "mean"]), *MATRIX)
-
-
 def compression(results: Encoded) -> Table:
-    data, case = measures.sizes(results).drop(SOURCE).reset_index(), literature("case_study")
-    published = {ORIGINALS: case.saving_originals, "optimized": case.saving_crops}
     return Table.of(
         "compression", f"Bytes of the {len(results.compared)} target and held-out clips: the "
         "uncropped originals, and the crops that the network is trained on. Feature drift: mean "
         "cosine distance of the frozen backbone's features from those of the source.",
-        data.assign(case_study=data["variant"].map(published)),
+        measures.sizes(results).drop(SOURCE).reset_index(),
         {"Encoded": "{variant}", "Before": "{bytes_in:size}", "After": "{bytes_out:size}",
-         "Saved": "{saving_of_total:percent}", "Case study": "{case_study:.0%}",
-         "Encodes per clip": "{encodes_per_clip:.1f}", "Feature drift": "{feature_drift:.3f}"})
+         "Saved": "{saving_of_total:percent}", "Encodes per clip": "{encodes_per_clip:.1f}",
+         "Feature drift": "{feature_drift:.3f}"})
 
 
 def quality(results: Encoded) -> Table:

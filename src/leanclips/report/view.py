@@ -6,9 +6,9 @@ from shlex import quote
 
 from leanclips.layout import short_name
 from leanclips.records import BEST, IN_ORDER, LAST
-from leanclips.report import display, figures, measures, tables
+from leanclips.report import display, figures, measures, recommend, tables
 from leanclips.report.display import Figure, Table
-from leanclips.report.formats import change, in_words, percent, within
+from leanclips.report.formats import change, in_words, percent, points, within
 from leanclips.report.results import Results
 from leanclips.report.statistics import FEWEST_TO_DIFFER, Verdict, least_margin, recordings_needed
 from leanclips.study import CRNN, OWN, SOURCE, Constant, weights_path
@@ -28,28 +28,29 @@ class View:
     """One study as the templates see it.
 
     `slug` is its folder in the book, `folder` the one that commands name; `warnings` must stand
-    wherever its numbers show. `picking` is that of measures (None without validation clips); `time`
-    holds the comparisons of other inputs with the frames in order.
+    wherever its numbers show. `recommended`, `stop`: see recommend. `picking`: see measures (None
+    without validation clips). `time`: the comparisons of other inputs with the frames in order.
     """
 
     def __init__(self, results: Results):
         study, layout = results.study, results.layout
         self.results, self.study, self.title = results, study, study.title
-        self.published = layout.is_published
+        self.published, self.demo = layout.is_published, study.synthetic is not None
         self.tables = {one.name: one for one in _tables(results)}
         self.figures = {one.name: one for one in _figures(results)}
         slug = re.sub(r"[^A-Za-z0-9-]+", "-", layout.study.resolve().name).strip("-") or "study"
         self.slug = f"{slug}-published" if self.published else slug
-        self.part = f"{'The study' if self.published else 'Your run'}: {study.title}"
         self.folder = quote(short_name(layout))
         self.weights = weights_path(study.backbone)
-        self.warnings = display.warnings(study.synthetic is not None, results.leaks)
+        self.warnings = display.warnings(self.demo, results.leaks)
         if results.earlier:
             self.warnings.append(EARLIER)
         self.restated = measures.restated(results)
         self.controls = {name: one.bytes_of for name, one in study.variants.items()
                          if isinstance(one, Constant)}
         self.margin = within(study.margin)
+        self.recommended, self.stop = recommend.recommend(results, study.margin)
+        self.recommendation = recommend.sentences(results)
         self.recordings = len(set(results.recordings))
         self.recordings_needed = recordings_needed(study.margin)
         self.least_margin = least_margin(self.recordings)
@@ -66,14 +67,30 @@ class View:
 
     def change(self, found: tuple) -> str:
         """The difference in a row of comparisons, its interval and the verdict."""
-        few = found.verdict == Verdict.FEW and self.recordings < FEWEST_TO_DIFFER
-        verdict = (TOO_FEW if few else IN_WORDS[found.verdict]).format(
+        return (f"{change(found.difference, found.low90, found.high90)}: "
+                f"{self.said(found.verdict)}")
+
+    def said(self, verdict: Verdict) -> str:
+        """The verdict as a sentence has it."""
+        few = verdict == Verdict.FEW and self.recordings < FEWEST_TO_DIFFER
+        return (TOO_FEW if few else IN_WORDS[verdict]).format(
             margin=self.margin, recordings=self.recordings, needed=self.recordings_needed)
-        return f"{change(found.difference, found.low90, found.high90)}: {verdict}"
+
+    @property
+    def answer(self) -> str:
+        """The smallest equivalent size or, where none is shown, the largest, in 40 words."""
+        one, who = self.recommended or self.stop, self.study.primary_endpoint.classifier
+        if one is None:
+            return "Not known: no optimized H.264 variant was tested with the primary classifier."
+        size = f"{percent(one.share, 0)} of the source crops' bytes"
+        start = (f"Down to {size}. Trained on such crops" if self.recommended else
+                 f"No size is shown to be equivalent. At {size}")
+        return (f"{start}, the {in_words(who)} changes its accuracy by "
+                f"{points(one.difference.value)} points: {self.said(one.verdict)}.")
 
     @property
     def headline(self) -> str:
-        """The answer: the primary endpoint and its verdict."""
+        """The primary endpoint and its verdict."""
         results, found = self.results, self.tables["differences"].data
         found = next(found[found.endpoint == "primary"].itertuples())
         share = measures.share_of_source(results)[found.variant]
@@ -89,7 +106,7 @@ class View:
 
 def _tables(results: Results) -> Iterator[Table]:
     yield from (make(results) for make in (
-        tables.summary, tables.differences, tables.pairing, tables.compression, tables.quality,
+        tables.choices, tables.summary, tables.differences, tables.pairing, tables.compression, tables.quality,
         tables.data, tables.runs))
     yield from (tables.counts(results.clips), tables.accuracies(results, LAST))
     yield from (tables.cross(results, name) for name in results.study.classifiers)
