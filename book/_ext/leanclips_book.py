@@ -3,13 +3,19 @@
 import re
 from html import escape
 from pathlib import Path
+from shutil import copy
 
+import leanclips
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
 
 # Scripts of web services, which extensions add to pages that do not use them.
 REMOTE_SCRIPTS = ("thebe", "unpkg.com", "mathjax")
+
+# The notebook's widget that compares clips, and the page that holds it, too.
+WIDGETS = Path(leanclips.__file__).parent / "widgets"
+SEE, EXPORT = "see", "export default { render };"
 
 # Browsers do not preload fonts for file:// pages and report an error; the CSS loads them.
 FONT_PRELOAD = re.compile(r'\s*<link rel="preload" as="font"[^>]*>')
@@ -49,6 +55,22 @@ def escape_title(app, pagename, templatename, context, doctree) -> None:
     context["pagetitle"] = escape(context.get("pagetitle") or "")
 
 
+def add_widget(app, pagename, templatename, context, doctree) -> None:
+    if pagename == SEE:
+        app.add_css_file("widgets.css")
+        app.add_js_file("see.js", loading_method="defer")
+
+
+def write_widget(app, exception) -> None:
+    """The widget's scripts as one; no module, which browsers refuse for file://."""
+    if exception is None and app.builder.format == "html":
+        static = Path(app.outdir) / "_static"
+        copy(WIDGETS / "widgets.css", static)
+        parts = [WIDGETS / "shared.js", WIDGETS / "compare.js", Path(__file__).with_name("see.js")]
+        script = "\n".join(path.read_text("utf-8") for path in parts).replace(EXPORT, "")
+        (static / "see.js").write_text(f"(() => {{\n{script}}})();\n", "utf-8")
+
+
 def drop_font_preloads(app, exception) -> None:
     for page in Path(app.outdir).rglob("*.html"):
         page.write_text(FONT_PRELOAD.sub("", page.read_text("utf-8")), "utf-8")
@@ -58,5 +80,7 @@ def setup(app) -> dict:
     app.add_directive("themed-figure", ThemedFigure)
     app.connect("html-page-context", drop_remote_scripts, priority=900)
     app.connect("html-page-context", escape_title, priority=901)
+    app.connect("html-page-context", add_widget)
+    app.connect("build-finished", write_widget)
     app.connect("build-finished", drop_font_preloads)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -178,3 +178,38 @@ def test_the_search_field_of_a_page_leads_to_results(browser):
     page.keyboard.press("Enter")
     page.wait_for_selector("#search-results li a", timeout=10_000)
     assert problems == []
+
+
+def test_the_wipe_changes_the_picture_and_the_cursor_follows_the_video(browser):
+    page, problems = watched_page(browser)
+    page.goto(address("see"))
+    scores, canvas = page.locator("#see .scores"), page.locator("#see canvas")
+    page.wait_for_function("() => / of frame 1:/.test(document.querySelector('.scores').innerText)")
+    page.wait_for_timeout(300)
+    box, pictures = canvas.bounding_box(), []
+    for share in (0.1, 0.9):
+        page.mouse.click(box["x"] + share * box["width"], box["y"] + box["height"] / 2)
+        assert f"left {share:.0%}" in canvas.get_attribute("aria-label")
+        pictures.append(canvas.screenshot())
+    page.get_by_label("Wipe").press("Home")
+    assert "left 0%" in canvas.get_attribute("aria-label")
+    page.get_by_role("button", name="Zoom in").click()
+    pictures.append(canvas.screenshot())
+    page.get_by_label("Left variant").select_option("constant")
+    page.wait_for_function("() => document.querySelectorAll('#see polyline').length == 2")
+    page.get_by_label("Frame").press("End")
+    page.wait_for_function("() => / of frame 30:/.test(document.querySelector('.scores').innerText)")
+    assert page.locator("#see .cursor").get_attribute("x1") == "100"
+    assert "constant" in scores.inner_text() and "optimized" in scores.inner_text()
+    page.get_by_role("button", name="Next").click()
+    page.wait_for_function("() => document.querySelector('#see .about').innerText.includes('% of')")
+    assert page.locator("#see .count").inner_text() == "Clip 2 of 4"
+    assert len(set(pictures)) == 3 and problems == []
+    assert not page.locator(".see-pictures").is_visible()
+
+
+def test_without_scripts_the_clips_are_pictures(browser):
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto(address("see"))
+    assert page.locator(".see-pictures img").count() == 4
+    assert page.locator(".see-pictures img").first.is_visible()

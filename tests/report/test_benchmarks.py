@@ -1,12 +1,15 @@
 """The tables of tests/benchmarks, and that what the pages say of them is what was measured."""
 
+import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
+from leanclips.compression.inspect import inspect
 from leanclips.datasets.scenes import SAME
 from leanclips.errors import StudyError
 from leanclips.report import tables
@@ -147,3 +150,23 @@ def test_scenes_as_measured_are_told_with_few_false_alarms(measured):
     assert (taken["largest"] <= 11).all() and (taken["joined"] / taken["recordings"] >= 0.9).all()
     ucf = taken.loc["ucf8"]
     assert ucf["by_eye"] > 4 * ucf["wrong"] and taken.loc["jhmdb21", "wrong"] == 0
+
+
+def test_the_clips_that_the_book_shows_are_the_demos_and_as_large_as_it_says():
+    folder = BOOK / "_static" / "see"
+    clips, sizes = json.loads((folder / "clips.json").read_text()), {}
+    for clip in clips:
+        for row in clip["reports"]:
+            path = folder / f"{clip['id']}-{row['variant']}.mp4"
+            assert path.stat().st_size == row["bytes_out"]
+            found = inspect(path)
+            assert (found.codec, found.width, found.height) == (
+                "h264", clip["width"], clip["height"])
+            assert np.allclose(found.times, clip["times"], atol=1e-3)
+            sizes[path.name] = row["bytes_out"]
+        assert {len(curve) for curve in clip["curves"].values()} == {len(clip["times"])}
+    assert sum(sizes.values()) < 600_000
+    pictures = {f"{clip['id']}.webp" for clip in clips}
+    assert {path.name for path in folder.iterdir()} == {"clips.json", *pictures, *sizes}
+    demo = pd.read_csv(BOOK.parent / "data" / "demo" / "clips.csv").set_index("id")["label"]
+    assert [demo[clip["id"]] for clip in clips] == [clip["label"] for clip in clips]

@@ -24,7 +24,7 @@ from leanclips.files import (file_sha256, key, only_one, replaced_folder, write_
 from leanclips.layout import ROOT, Layout, short_name
 from leanclips.records import RunResult, write_record
 from leanclips.report import figures, formats, recommend, results, run_page, tables, view
-from leanclips.report.display import Figure, Table, markdown
+from leanclips.report.display import SYNTHETIC, Figure, Table, markdown
 from leanclips.report.measures import literature
 from leanclips.report.results import Results, records_of
 from leanclips.report.run_page import RECORD, RUN_PAGE
@@ -95,7 +95,7 @@ def fingerprint(layouts: Sequence[Layout], book: Path = BOOK) -> str:
     """A hash of all that the book is made from: records, pages, measurements and code."""
     root = book.parent
     found = [(layout.study.parent, path) for layout in layouts for path in records_of(layout)]
-    for folder, pattern in ((root / "src" / "leanclips", "*.py"),
+    for folder, pattern in ((root / "src" / "leanclips", "*"),
                             (root / "tests" / "benchmarks", "*.csv"), (book, "*")):
         found += [(root, path) for path in sorted(folder.rglob(pattern))
                   if path.is_file() and not path.name.startswith(".")
@@ -166,7 +166,8 @@ class Pages:
             figure=partial(block, "figures"), table=partial(block, "tables"), cell=tables.cell,
             measured=self.measured, chance=self.chance, resamples=RESAMPLES,
             run_page=RUN_PAGE, case=literature("case_study"), ucf_101=literature("ucf_101"),
-            binomtest=binomtest, clips_per_arm=clips_per_arm, commit=commit,
+            binomtest=binomtest, clips_per_arm=clips_per_arm, commit=commit, synthetic=SYNTHETIC,
+            see=json.loads((book / "_static" / "see" / "clips.json").read_text(encoding="utf-8")),
             citation=yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8")))
 
     def render(self, template: str, one: view.View | None = None, **values: object) -> str:

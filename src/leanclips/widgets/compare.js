@@ -54,11 +54,13 @@ function deck(arrived) {
   video.addEventListener("seeked", () => keep(video.currentTime));
   return {
     video, frames: () => frames,
-    open(buffer, when) {
+    open(file, when) {
       URL.revokeObjectURL(video.src);
       [frames, times] = [new Map(), when];
-      if (buffer) video.src = URL.createObjectURL(new Blob([buffer], { type: "video/mp4" }));
-      else video.removeAttribute("src");
+      if (file) {
+        video.src = typeof file === "string" ? file
+          : URL.createObjectURL(new Blob([file], { type: "video/mp4" }));
+      } else video.removeAttribute("src");
     },
     seek(frame) {
       frames.clear();
@@ -68,6 +70,9 @@ function deck(arrived) {
   };
 }
 
+/** The kernel answers through `model`. Without one (`model.few`: a page of the book) the clips are
+ * few, in one order, and their files have addresses.
+ */
 function render({ model, el }) {
   let clip = null, size = null, pair = ["", ""], times = [0], shown = null, playing = false;
   let wipe = 0.5, zoom = 1, centre = { x: 0.5, y: 0.5 }, difference = false, drag = null;
@@ -99,7 +104,7 @@ function render({ model, el }) {
     make("div", { className: "videos", "aria-hidden": "true" }, ...decks.map((one) => one.video)));
   const wiper = make("input", { type: "range", min: 0, max: 100, "aria-label": "Wipe",
     oninput: () => slide(wiper.value / 100) });
-  const wipers = make("div", { className: "row wiper" }, selects[0], wiper, selects[1]);
+  const wipers = make("div", { className: "bar wiper" }, selects[0], wiper, selects[1]);
   const differs = button(`Difference × ${TIMES}`, "D", actions.d);
   const enlarged = make("span");
   const play = player((frame) => decks.forEach((one) => one.seek(frame)), run);
@@ -154,12 +159,13 @@ function render({ model, el }) {
   const { ask, close } = connect(model, told);
   const find = finder(ask, (id) => ask("show", id));
   root.append(
-    make("div", { className: "row" }, place, order, button("Previous", "P", actions.p),
-      button("Next", "N", actions.n), find.element),
+    make("div", { className: "bar" }, place, ...(model.few ? [] : [order]),
+      button("Previous", "P", actions.p), button("Next", "N", actions.n),
+      ...(model.few ? [] : [find.element])),
     about, stage,
     wipers,
     play.element, curve, score,
-    make("div", { className: "row" }, differs, button("Zoom out", "-", actions["-"]),
+    make("div", { className: "bar" }, differs, button("Zoom out", "-", actions["-"]),
       button("Zoom in", "+", actions["+"]), enlarged, status),
     help(["← →", "move the wipe"], ["Space", "play and pause"],
       [", .", "previous and next frame"], ["P N", "previous and next clip"], ["D", "difference"],

@@ -123,16 +123,16 @@ function render({ model, el }) {
   const find = finder(ask, (id) => order("show", id));
   const place = make("span");
   root.append(
-    make("div", { className: "row" }, count, place,
+    make("div", { className: "bar" }, count, place,
       button("Previous", "P", actions.p), button("Next", "N", actions.n),
       button("Next unmarked", "U", actions.u), find.element),
     about, stage, play.element,
-    make("div", { className: "row" },
+    make("div", { className: "bar" },
       button("Use suggestion", "M", accept),
       button("Copy from previous of the recording", "C", actions.c),
       button("Largest", "L", whole), button("No square", "Del", clear),
       button("Undo", "Z", undo)),
-    make("div", { className: "row" },
+    make("div", { className: "bar" },
       make("label", {}, "Left ", numbers.x), make("label", {}, "Top ", numbers.y),
       make("label", {}, "Side ", numbers.side), status),
     help(["← ↑ → ↓", "move by 1 pixel, with Shift by 10"], ["+ -", "larger, smaller"],

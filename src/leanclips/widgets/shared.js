@@ -111,7 +111,7 @@ function player(show, drive) {
   range.oninput = () => { if (drive) run(false); go(frame()); };
   run(false);
   return {
-    element: make("div", { className: "row player" }, play, range, told),
+    element: make("div", { className: "bar player" }, play, range, told),
     frame, toggle, go, moved,
     step: (by) => { run(false); go(frame() + by); },
     stop: () => run(false),
