@@ -8,10 +8,14 @@ from shutil import copy
 import leanclips
 from docutils import nodes
 from docutils.parsers.rst import directives
+from sphinx import addnodes
 from sphinx.util.docutils import SphinxDirective
 
 # Scripts of web services, which extensions add to pages that do not use them.
 REMOTE_SCRIPTS = ("thebe", "unpkg.com", "mathjax")
+
+# The pages of the runs: no reading matter, so neither in the search nor between other pages.
+RUNS = re.compile(r".+/runs/.+-runs")
 
 # The notebook's widget that compares clips, and the page that holds it, too.
 WIDGETS = Path(leanclips.__file__).parent / "widgets"
@@ -55,6 +59,31 @@ def escape_title(app, pagename, templatename, context, doctree) -> None:
     context["pagetitle"] = escape(context.get("pagetitle") or "")
 
 
+def leave_runs_out_of_the_search(app, env) -> None:
+    for name in filter(RUNS.fullmatch, env.found_docs):
+        env.metadata[name]["nosearch"] = True
+
+
+def say_what_pages_are_on(app, doctree) -> None:
+    """Give a page the index entries of the setting `pages_on`, which the search finds first."""
+    for subject, page in app.config.pages_on.items():
+        if page == app.env.docname:
+            section = next(doctree.findall(nodes.section))
+            section.insert(0, addnodes.index(
+                entries=[("single", subject, section["ids"][0], "main", None)]))
+
+
+def leave_runs_out_of_the_order(app, pagename, templatename, context, doctree) -> None:
+    """Previous and next: the nearest page that is none of the runs."""
+    for direction, place in (("prev", 1), ("next", 2)):
+        other = app.builder.relations.get(pagename, (None, None, None))[place]
+        while other and RUNS.fullmatch(other):
+            other = app.builder.relations[other][place]
+        context[direction] = None if RUNS.fullmatch(pagename) or not other else {
+            "link": app.builder.get_relative_uri(pagename, other),
+            "title": app.builder.render_partial(app.env.titles[other])["title"]}
+
+
 def add_widget(app, pagename, templatename, context, doctree) -> None:
     if pagename == SEE:
         app.add_css_file("widgets.css")
@@ -80,6 +109,10 @@ def setup(app) -> dict:
     app.add_directive("themed-figure", ThemedFigure)
     app.connect("html-page-context", drop_remote_scripts, priority=900)
     app.connect("html-page-context", escape_title, priority=901)
+    app.add_config_value("pages_on", {}, "env")
+    app.connect("doctree-read", say_what_pages_are_on)
+    app.connect("env-updated", leave_runs_out_of_the_search)
+    app.connect("html-page-context", leave_runs_out_of_the_order)
     app.connect("html-page-context", add_widget)
     app.connect("build-finished", write_widget)
     app.connect("build-finished", drop_font_preloads)

@@ -161,13 +161,30 @@ def test_no_page_scrolls_sideways_on_a_phone(visits):
             if visit.phone_width > PHONE["width"]} == {}
 
 
-def test_the_search_finds_a_word_from_disk(browser):
+def test_the_search_finds_pages_from_disk_and_no_runs(browser):
     page, problems = watched_page(browser)
-    page.goto(f"{address('search')}?q=bootstrap")
-    page.wait_for_selector("#search-results li a", timeout=10_000)
-    found = page.locator("#search-results li a").all_text_contents()
-    assert any("How sure are we?" in title for title in found)
+    found = {}
+    for word in ("bootstrap", "pairing", "seed"):
+        page.goto(f"{address('search')}?q={word}")
+        page.wait_for_selector("#search-results li a", timeout=10_000)
+        page.wait_for_function("() => document.querySelector('#search-results p').innerText"
+                               ".startsWith('Search finished')")
+        found[word] = page.locator("#search-results li a").all_text_contents()
+    assert any("How sure are we?" in title for title in found["bootstrap"])
+    assert found["pairing"][0] == "How sure are we?"
+    assert not [title for title in found["seed"] if "runs of" in title]
     assert problems == []
+
+
+def test_previous_and_next_pass_the_runs_by(browser):
+    page, _ = watched_page(browser)
+    for document in all_documents():
+        if document.endswith("/runs/index"):
+            page.goto(address(document))
+            ways = page.locator(".prev-next-footer a").evaluate_all("all => all.map(a => a.href)")
+            assert len(ways) == 2 and not [way for way in ways if way.endswith("-runs.html")]
+            page.get_by_role("link", name="optimized", exact=True).first.click()
+            assert page.locator(".prev-next-footer a").count() == 0
 
 
 def test_the_search_field_of_a_page_leads_to_results(browser):

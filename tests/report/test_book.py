@@ -231,7 +231,10 @@ def test_a_run_page_shows_the_notebook_and_how_to_make_it_again(pages, results):
     shown = nbformat.read(page, as_version=4)
     nbformat.validate(shown)
     first, body, code, last = shown.cells
-    assert first.source.startswith("# optimized\n")
+    assert first.source.startswith("# A tiny study: runs of optimized\n")
+    mean = view.View(results).tables["runs"].data.set_index("variant").loc["optimized"]
+    for classifier in ("linear", "crnn"):
+        assert percent(mean[f"{classifier}_test"]) in first.source
     for seed in (1, 2):
         name = f"optimized-seed-{seed:02d}.json"
         assert f"[JSON]({name})" in first.source

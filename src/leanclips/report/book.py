@@ -141,7 +141,8 @@ def _write_study(pages: "Pages", one: view.View, templates: Path, folder: Path) 
         write_record(folder / "runs" / RECORD.format(variant=variant, seed=seed), run)
         if seed != one.study.finetuning.seeds[0]:
             continue
-        text = run_page.page(one.results.layout.run_notebook(variant, seed), markdown(variant),
+        text = run_page.page(one.results.layout.run_notebook(variant, seed),
+                             markdown(f"{one.title}: runs of {variant}"),
                              pages.render("study/runs/_run.md", one, run=run), provenance(run))
         write_text(folder / "runs" / f"{RUN_PAGE.format(variant=variant)}.ipynb", text)
     write_text(folder / "headline.txt", one.headline + "\n")
