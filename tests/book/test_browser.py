@@ -230,3 +230,27 @@ def test_without_scripts_the_clips_are_pictures(browser):
     page.goto(address("see"))
     assert page.locator(".see-pictures img").count() == 4
     assert page.locator(".see-pictures img").first.is_visible()
+
+
+def test_the_calculators_numbers_follow_the_form(browser):
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto(address("costs"))
+    example = page.locator("#calculated tbody").inner_text()
+    page, problems = watched_page(browser)
+    page.goto(address("costs"))
+    cells = page.locator("#calculated tbody td")
+    assert page.locator("#calculated tbody").inner_text() == example
+    before = cells.all_inner_texts()
+    page.get_by_label("How much").fill("100")
+    after = cells.all_inner_texts()
+    assert after[0] == "100" and float(after[1]) == pytest.approx(100 * float(before[1]), rel=0.1)
+    assert after[6:8] == before[6:8] and after[9] != before[9]
+    page.get_by_label("Link").fill("1000")
+    assert cells.all_inner_texts()[:4] == after[:4] != cells.all_inner_texts()[4:6]
+    page.get_by_label("Unit").select_option("clips")
+    assert cells.nth(0).inner_text() not in ("100", "0.0")
+    assert not page.locator("#gain").is_visible()
+    page.get_by_label("What you have").select_option(label="H.264 at CRF 26 already")
+    now = cells.all_inner_texts()
+    assert page.locator("#gain").is_visible() and now[::2] == [*now[1::2][:4], "–"]
+    assert problems == []
