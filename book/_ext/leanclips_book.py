@@ -1,5 +1,6 @@
 """What the book needs from Sphinx: no script from the network, figures in two themes."""
 
+import json
 import re
 from html import escape
 from pathlib import Path
@@ -24,9 +25,15 @@ SEE, EXPORT = "see", "export default { render };"
 # Browsers do not preload fonts for file:// pages and report an error; the CSS loads them.
 FONT_PRELOAD = re.compile(r'\s*<link rel="preload" as="font"[^>]*>')
 
+POINT = ('<button type="button" class="point {3}" style="left: {0}%; top: {1}%" aria-label="{2}">'
+         '<span aria-hidden="true">{2}</span></button>')
+
 
 class ThemedFigure(SphinxDirective):
-    """`NAME-light.svg` and `NAME-dark.svg` as one figure; the theme's CSS shows one of the two."""
+    """`NAME-light.svg` and `NAME-dark.svg` as one figure; the theme's CSS shows one of the two.
+
+    What the points of `NAME-points.json` say is shown where the mouse or the focus is.
+    """
 
     required_arguments = 1
     has_content = True
@@ -38,6 +45,11 @@ class ThemedFigure(SphinxDirective):
         for theme in ("light", "dark"):
             picture += nodes.image(uri=f"{self.arguments[0]}-{theme}.svg",
                                    alt=self.options["alt"], classes=[f"only-{theme}"])
+        points = Path(self.env.srcdir, f"{self.arguments[0].lstrip('/')}-points.json")
+        if points.is_file():
+            for left, top, text in json.loads(points.read_text("utf-8")):
+                side = "leftwards" if left > 50 else "rightwards"
+                picture += nodes.raw("", POINT.format(left, top, escape(text), side), format="html")
         parsed = nodes.Element()
         self.state.nested_parse(self.content, self.content_offset, parsed)
         paragraph = parsed[0]

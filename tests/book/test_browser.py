@@ -254,3 +254,18 @@ def test_the_calculators_numbers_follow_the_form(browser):
     now = cells.all_inner_texts()
     assert page.locator("#gain").is_visible() and now[::2] == [*now[1::2][:4], "–"]
     assert problems == []
+
+
+def test_a_point_says_its_numbers_under_the_mouse_and_with_the_focus(browser):
+    page, problems = watched_page(browser)
+    study = next(name for name in all_documents() if name.endswith("-published/index"))
+    page.goto(address(study))
+    points = page.locator(".themed-figure .point")
+    told = points.first.locator("span")
+    assert points.count() > 2 and not told.is_visible()
+    points.first.focus()
+    assert told.is_visible() and "of the bytes" in told.inner_text()
+    assert points.first.get_attribute("aria-label") == told.inner_text()
+    points.last.hover(force=True)
+    assert points.last.locator("span").is_visible()
+    assert problems == []

@@ -1,8 +1,10 @@
 """Figures: the same bytes each time, for both themes, with words and numbers beside them."""
 
+import json
 import re
 from xml.etree import ElementTree
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -46,6 +48,15 @@ def test_the_frontier_has_a_line_for_each_way_to_encode(make_records, tmp_path):
     assert len(figure.data) == len(table) and set(figure.data["way"]) == {
         "H.264, adaptive", "H.264, one CRF", "AV1, adaptive"}
     assert f"t93 at {share:.1%}" in figure.alt and "±5 points" in figure.caption
+    points = pd.DataFrame(json.loads((tmp_path / "frontier-points.json").read_text()),
+                          columns=["left", "top", "text"])
+    assert len(points) == len(table) and points[["left", "top"]].stack().between(0, 100).all()
+    rows = figure.data.reset_index(drop=True)
+    assert all(row.variant in text for row, text in zip(
+        rows.itertuples(), points["text"], strict=True))
+    assert points["left"].corr(np.log(rows["share_of_source"])) > 0.999
+    of_one = rows["classifier"] == rows["classifier"].iloc[0]
+    assert points["top"][of_one].corr(rows["difference"][of_one]) < -0.999
 
 
 def test_a_file_of_another_tool_is_a_way_of_its_own(make_records):

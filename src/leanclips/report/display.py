@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from leanclips.clips import Clip
-from leanclips.files import written_aside
+from leanclips.files import write_text, written_aside
 from leanclips.records import write_csv
 from leanclips.report.formats import DASH, MINUS, fill, told
 from leanclips.rounds import LEAKS, pretraining_leaks
@@ -131,21 +131,52 @@ IN_PAGE = {PAGE.ink: "currentColor", PAGE.faint: "#80808060", PAGE.page: "none",
 
 
 @dataclass(frozen=True)
+class Points:
+    """What a figure's points say: a template of the rows of `data`, which has a panel for each
+    value of the column `panel`, and the columns `x` and `y`.
+    """
+
+    data: pd.DataFrame
+    panel: str
+    x: str
+    y: str
+    text: str
+
+    def on(self, canvas: Canvas) -> list[tuple[float, float, str]]:
+        """Left and top of each point in percent of the drawn canvas, and what it says."""
+        panels, found = dict(zip(self.data[self.panel].unique(), canvas.axes, strict=True)), []
+        for row, text in zip(self.data.to_dict("records"), told(self.data, self.text), strict=True):
+            pixels = panels[row[self.panel]].transData.transform((row[self.x], row[self.y]))
+            left, bottom = (100 * canvas.transFigure.inverted().transform(pixels)).round(2).tolist()
+            found.append((left, round(100 - bottom, 2), text))
+        return found
+
+
+@dataclass(frozen=True)
 class Figure:
-    """`draw` makes the picture for a theme; caption and alt text come from the same numbers."""
+    """`draw` makes the picture for a theme; caption and alt text come from the same numbers. The
+    book shows what `points` say where the mouse or the focus is.
+    """
 
     name: str
     caption: str
     alt: str
     data: pd.DataFrame
     draw: Callable[[Theme], Canvas]
+    points: Points | None = None
 
     def write(self, folder: Path) -> None:
-        """`<name>-light.svg`, `<name>-dark.svg` and `<name>.csv` in `folder`."""
+        """`<name>-light.svg`, `<name>-dark.svg` and `<name>.csv` in `folder`, and what the points
+        say as `<name>-points.json`.
+        """
         write_csv(folder / f"{self.name}.csv", self.data)
         for theme in THEMES:
             with ink(theme), written_aside(folder / f"{self.name}-{theme.name}.svg") as aside:
-                self.draw(theme).savefig(aside, metadata={"Date": None, "Creator": "leanclips"})
+                canvas = self.draw(theme)
+                canvas.savefig(aside, metadata={"Date": None, "Creator": "leanclips"})
+        if self.points:
+            write_text(folder / f"{self.name}-points.json",
+                       json.dumps(self.points.on(canvas), ensure_ascii=False))
 
     def markdown(self, folder: str) -> str:
         """As a page of the book shows it, in both themes, its files being in `folder`."""

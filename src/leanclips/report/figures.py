@@ -9,8 +9,8 @@ from sklearn.metrics import confusion_matrix
 
 from leanclips.records import IN_ORDER, LAST, EpochScore
 from leanclips.report import measures
-from leanclips.report.display import (Canvas, Figure, Theme, colours, legend_above, markers,
-                                      panels, percent_axis, points_axis)
+from leanclips.report.display import (Canvas, Figure, Points, Theme, colours, legend_above,
+                                      markers, panels, percent_axis, points_axis)
 from leanclips.report.formats import CHANGE, heading, listing, percent, told, within
 from leanclips.report.results import Encoded, Results
 from leanclips.study import CRNN, OWN, SOURCE, Constant, External, Optimized, Study
@@ -32,7 +32,10 @@ def frontier(results: Results) -> Figure:
     chosen = results.study.primary_endpoint.classifier
     data = data.sort_values("share_of_source", ascending=False, kind="stable").sort_values(
         "classifier", key=lambda name: name != chosen, kind="stable")  # it comes first
-    primary = data[data["classifier"] == chosen]
+    names = list(dict.fromkeys(filter(None, ways.values())))
+    places = data["way"].map(names.index) - (len(names) - 1) / 2
+    drawn = data.assign(x=data["share_of_source"] * (1 + 0.012 * places))  # no interval is covered
+    primary = drawn[drawn["classifier"] == chosen]
     each = "; ".join(f"{way}: " + listing(told(part, "{variant} at {share_of_source:.1%} of the "
                                                      f"bytes {CHANGE}"))
                      for way, part in primary.groupby("way", sort=False))
@@ -41,8 +44,9 @@ def frontier(results: Results) -> Figure:
         "kept; each network trained and tested on clips of its own kind. Line: 95% interval; band: "
         f"the margin of ±{within(results.study.margin)} points. {measures.restated(results)}"
         .strip(), f"Paired differences in points with 90% intervals, by size. {each}.",
-        data, lambda theme: _draw_frontier(
-            data, list(dict.fromkeys(filter(None, ways.values()))), results.study.margin, theme))
+        data, lambda theme: _draw_frontier(drawn, names, results.study.margin, theme),
+        Points(drawn, "classifier", "x", "difference", "{way}, {variant}: {share_of_source:.1%} of "
+               f"the bytes, {CHANGE} points, accuracy {{accuracy:percent}}: {{verdict}}"))
 
 
 def way_of(study: Study, variant: str) -> str | None:
@@ -63,10 +67,9 @@ def _draw_frontier(data: pd.DataFrame, ways: Sequence[str], margin: float, theme
     for ax, classifier in zip(axes, classifiers, strict=True):
         ax.axhspan(-margin, margin, color=theme.faint, alpha=0.45, linewidth=0)
         ax.axhline(0, color=theme.ink, linewidth=1)
-        for place, way in enumerate(ways):
+        for way in ways:
             part = data[(data["classifier"] == classifier) & (data["way"] == way)]
-            nudge = 1 + 0.012 * (place - (len(ways) - 1) / 2)  # so that intervals do not cover
-            ax.errorbar(part["share_of_source"] * nudge, part["difference"],
+            ax.errorbar(part["x"], part["difference"],
                         yerr=[part["difference"] - part["low95"],
                               part["high95"] - part["difference"]],
                         label=way, color=inks[way], marker=shapes[way], markersize=6,
