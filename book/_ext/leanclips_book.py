@@ -24,6 +24,9 @@ SEE, EXPORT = "see", "export default { render };"
 
 # Browsers do not preload fonts for file:// pages and report an error; the CSS loads them.
 FONT_PRELOAD = re.compile(r'\s*<link rel="preload" as="font"[^>]*>')
+# The theme's controls whose names a screen reader lacks, or says otherwise than they are shown.
+UNNAMED = re.compile(r'(>([^<>]*)</a><details[^>]*><summary)>')
+MISNAMED = re.compile(r'(<button class="btn search-button-field[^>]*) aria-label="Search"')
 
 POINT = ('<button type="button" class="point {3}" style="left: {0}%; top: {1}%" aria-label="{2}">'
          '<span aria-hidden="true">{2}</span></button>')
@@ -112,9 +115,12 @@ def write_widget(app, exception) -> None:
         (static / "see.js").write_text(f"(() => {{\n{script}}})();\n", "utf-8")
 
 
-def drop_font_preloads(app, exception) -> None:
+def mend_pages(app, exception) -> None:
+    """Take from the theme's pages what browsers and screen readers stumble over."""
     for page in Path(app.outdir).rglob("*.html"):
-        page.write_text(FONT_PRELOAD.sub("", page.read_text("utf-8")), "utf-8")
+        text = FONT_PRELOAD.sub("", page.read_text("utf-8"))
+        text = UNNAMED.sub(r'\1 aria-label="Pages below: \2">', text)
+        page.write_text(MISNAMED.sub(r"\1", text), "utf-8")
 
 
 def setup(app) -> dict:
@@ -127,5 +133,5 @@ def setup(app) -> dict:
     app.connect("html-page-context", leave_runs_out_of_the_order)
     app.connect("html-page-context", add_widget)
     app.connect("build-finished", write_widget)
-    app.connect("build-finished", drop_font_preloads)
+    app.connect("build-finished", mend_pages)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

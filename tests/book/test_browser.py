@@ -269,3 +269,11 @@ def test_a_point_says_its_numbers_under_the_mouse_and_with_the_focus(browser):
     points.last.hover(force=True)
     assert points.last.locator("span").is_visible()
     assert problems == []
+
+
+def test_every_control_of_the_theme_has_a_name(browser):
+    page, _ = watched_page(browser)
+    page.goto(address("index"))
+    names = page.locator("summary").evaluate_all("all => all.map(one => one.ariaLabel)")
+    assert names and all(names)
+    assert page.locator(".search-button-field").first.get_attribute("aria-label") is None
