@@ -5,6 +5,8 @@ LEANCLIPS_BOOK names another book than `book/_build/html`.
 
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -271,9 +273,32 @@ def test_a_point_says_its_numbers_under_the_mouse_and_with_the_focus(browser):
     assert problems == []
 
 
+def test_a_page_of_the_dark_theme_is_printed_in_the_light_one(browser):
+    page, _ = watched_page(browser, theme="dark")
+    page.goto(address("index"))
+    seen = page.evaluate("""() => ['beforeprint', 'afterprint'].map(name => {
+        window.dispatchEvent(new Event(name));
+        return document.documentElement.dataset.theme;
+    })""")
+    assert seen == ["light", "dark"]
+
+
 def test_every_control_of_the_theme_has_a_name(browser):
     page, _ = watched_page(browser)
     page.goto(address("index"))
     names = page.locator("summary").evaluate_all("all => all.map(one => one.ariaLabel)")
     assert names and all(names)
     assert page.locator(".search-button-field").first.get_attribute("aria-label") is None
+
+
+def test_the_zipped_book_opens_from_disk(browser, tmp_path):
+    """As `make zip` packs it."""
+    packed = tmp_path / "leanclips.zip"
+    subprocess.run([sys.executable, "-m", "zipfile", "-c", packed, BOOK.name], cwd=BOOK.parent,
+                   check=True)
+    shutil.unpack_archive(packed, tmp_path / "a new folder")
+    page, problems = watched_page(browser)
+    for name in ("index", "see"):
+        page.goto((tmp_path / "a new folder" / BOOK.name / f"{name}.html").as_uri())
+    page.wait_for_function("() => / of frame 1:/.test(document.querySelector('.scores').innerText)")
+    assert problems == []
