@@ -26,9 +26,10 @@ document.addEventListener("DOMContentLoaded", () => {
       cells[place][side].textContent = number(value);
     }));
     gain.hidden = !same;
-    caption.textContent = `For ${field("amount")} ${form.elements.unit.value} of ${
-      form.elements.kind.selectedOptions[0].textContent}, ${field("price")} a TB and month, a link of ${
-      field("link")} Mbit/s and ${field("hours")} hours of decoding.`;
+    const kind = form.elements.kind.selectedOptions[0].textContent;
+    caption.textContent = `For ${field("amount")} ${form.elements.unit.value} of ${kind}, ${
+      field("price")} a TB and month, a link of ${field("link")} Mbit/s and ${
+      field("hours")} hours of decoding.`;
   };
   form.hidden = false;
   form.addEventListener("input", show);

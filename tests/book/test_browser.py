@@ -30,6 +30,8 @@ IMAGES = """images => Promise.all(images.map(async image => {
     await image.decode().catch(() => {});
     return [image.getAttribute('src'), image.naturalWidth, image.getAttribute('alt')];
 }))"""
+# Whether the clip's frame of this number is shown, and its score.
+SCORED = "number => document.querySelector('.scores').innerText.includes(` of frame ${number}:`)"
 THEMES = ("light", "dark")
 PHONE = {"width": 375, "height": 800}
 DESKTOP = {"width": 1280, "height": 900}
@@ -203,7 +205,7 @@ def test_the_wipe_changes_the_picture_and_the_cursor_follows_the_video(browser):
     page, problems = watched_page(browser)
     page.goto(address("see"))
     scores, canvas = page.locator("#see .scores"), page.locator("#see canvas")
-    page.wait_for_function("() => / of frame 1:/.test(document.querySelector('.scores').innerText)")
+    page.wait_for_function(SCORED, arg=1)
     page.wait_for_timeout(300)
     box, pictures = canvas.bounding_box(), []
     for share in (0.1, 0.9):
@@ -217,7 +219,7 @@ def test_the_wipe_changes_the_picture_and_the_cursor_follows_the_video(browser):
     page.get_by_label("Left variant").select_option("constant")
     page.wait_for_function("() => document.querySelectorAll('#see polyline').length == 2")
     page.get_by_label("Frame").press("End")
-    page.wait_for_function("() => / of frame 30:/.test(document.querySelector('.scores').innerText)")
+    page.wait_for_function(SCORED, arg=30)
     assert page.locator("#see .cursor").get_attribute("x1") == "100"
     assert "constant" in scores.inner_text() and "optimized" in scores.inner_text()
     page.get_by_role("button", name="Next").click()
@@ -300,5 +302,5 @@ def test_the_zipped_book_opens_from_disk(browser, tmp_path):
     page, problems = watched_page(browser)
     for name in ("index", "see"):
         page.goto((tmp_path / "a new folder" / BOOK.name / f"{name}.html").as_uri())
-    page.wait_for_function("() => / of frame 1:/.test(document.querySelector('.scores').innerText)")
+    page.wait_for_function(SCORED, arg=1)
     assert problems == []

@@ -250,7 +250,7 @@ def publish(layout: Layout) -> int:
     found = results.load(layout)
     with replaced_folder(layout.published) as aside:
         pack(found, aside)
-        figures.frontier(found).write(aside)  # for the README
+        replace(figures.frontier(found), points=None).write(aside)  # for the README
     return len(records_of(Layout(layout.study, layout.published.name)))
 
 
