@@ -117,7 +117,7 @@ def test_a_margin_changed_after_the_runs_is_said_wherever_a_verdict_stands(make_
     results = load(layout)
     after = view.View(results)
     assert after.restated == CHANGED and after.headline.endswith(CHANGED)
-    for shown in (*map(after.tables.get, ("summary", "differences", "time")),
+    for shown in (*map(after.tables.get, ("choices", "differences", "time")),
                   after.figures["frontier"]):
         assert shown.caption.endswith(CHANGED)
 

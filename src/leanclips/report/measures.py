@@ -159,16 +159,13 @@ def sizes(results: Encoded) -> pd.DataFrame:
 
 
 def share_of_source(results: Encoded) -> pd.Series:
-    """The bytes that each variant is trained on, as a fraction of the source's."""
-    size = training_bytes(results)
-    return size / size[SOURCE]
-
-
-def training_bytes(results: Encoded) -> pd.Series:
-    """The bytes of the clips that each variant is trained on: of all of them, trained together."""
+    """The bytes that each variant is trained on (of all of its clips, trained together), as a
+    fraction of the source's.
+    """
     size = sizes(results).bytes_out
-    return pd.Series({name: size[list(results.study.parts(name))].sum()
-                      for name in results.study.all_variants})
+    total = pd.Series({name: size[list(results.study.parts(name))].sum()
+                       for name in results.study.all_variants})
+    return total / total[SOURCE]
 
 
 def picking(results: Results, classifier: str) -> tuple[float, float]:

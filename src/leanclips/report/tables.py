@@ -22,22 +22,6 @@ MATRIX = "Trained on ↓, tested on →", "{max:.0%}, {mean:.0%}"
 ROLES = [Role.TARGET, Role.HELDOUT, Role.PRETRAIN]
 
 
-def summary(results: Results) -> Table:
-    """One row per classifier and variant: bytes, test accuracy, paired difference."""
-    data = pd.DataFrame([measures.compare(results, classifier, variant, OWN)
-                         for classifier in results.study.classifiers
-                         for variant in results.study.trained_on(classifier)])
-    sizes = measures.training_bytes(results)
-    data.insert(2, "bytes", data["variant"].map(sizes))
-    data.insert(3, "share_of_source", data["bytes"] / sizes[SOURCE])
-    return Table.of(
-        "summary", f"Accuracy on the {len(results.tested)} test clips, mean over "
-        f"{results.seed_count}, each variant tested on its own kind of clip; paired difference in "
-        f"points with its 90% interval. {measures.restated(results)}", data,
-        {**WHO, "Bytes": "{bytes:size}", "Of source": "{share_of_source:.0%}",
-         "Accuracy": "{accuracy:percent}", "Against source": CHANGE, "Verdict": "{verdict}"})
-
-
 def choices(results: Results) -> Table:
     """What the primary endpoint's classifier makes of each variant, the largest first."""
     study, chosen = results.study, results.study.primary_endpoint

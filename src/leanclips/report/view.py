@@ -106,7 +106,7 @@ class View:
 
 def _tables(results: Results) -> Iterator[Table]:
     yield from (make(results) for make in (
-        tables.choices, tables.summary, tables.differences, tables.pairing, tables.compression, tables.quality,
+        tables.choices, tables.differences, tables.pairing, tables.compression, tables.quality,
         tables.data, tables.runs))
     yield from (tables.counts(results.clips), tables.accuracies(results, LAST))
     yield from (tables.cross(results, name) for name in results.study.classifiers)
