@@ -236,8 +236,8 @@ def _scenes(clips: Sequence[Clip], root: Path) -> list[str]:
         likest += zip(-likeness[best], first[best], second[best], strict=True)
     pairs = "; ".join(f"{clips[a].file} and {clips[b].file}" for _, a, b in sorted(likest)[:LISTED])
     return [f"{several(count, 'pair')} of clips from different recordings seem to show the same "
-            f"scene (the most alike: {pairs}). Where training and test share a scene, accuracy comes "
-            "out too high. Give such clips one name in the column group of clips.csv, or let "
+            f"scene (the most alike: {pairs}). Where training and test share a scene, accuracy "
+            "comes out too high. Give such clips one name in the column group of clips.csv, or let "
             "'leanclips new --group-by-content' do so."] if count else []
 
 
