@@ -52,14 +52,18 @@ def test_the_majority_class_is_the_largest_of_the_test_clips(results):
     assert measures.majority(more) == 5 / 8
 
 
-def test_picking_is_measured_on_validation_and_on_test_clips(results):
-    on_validation, on_test = measures.picking(results, "crnn")
-    assert on_validation == pytest.approx(0.1) and on_test == 0
-    gained = {place: (1 - answers if place[3] == BEST else answers)
-              for place, answers in results.answers.items()}
-    was = measures.scores(results, "crnn", "source", "source").mean()
-    assert measures.picking(replace(results, answers=gained), "crnn")[1] == pytest.approx(
-        1 - 2 * was)
+# At equal bytes
+
+def test_an_adaptive_variant_is_compared_with_the_one_of_its_bytes_clip_by_clip(make_records):
+    results = load(make_records(right=lambda variant, seed, classifier, tested, place:
+                                (place + seed) % (3 if variant == "constant" else 2) > 0))
+    data = measures.comparisons(results).query("classifier == 'linear' and tested == 'own'")
+    over = data.set_index("variant")["over_value"]
+    scores = {name: measures.scores(results, "linear", name, name)
+              for name in ("optimized", "constant")}
+    assert over["optimized"] == pytest.approx(
+        scores["optimized"].mean() - scores["constant"].mean())
+    assert over["optimized"] != 0 and over.drop("optimized").isna().all()
 
 
 # Is time needed?

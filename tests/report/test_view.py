@@ -122,7 +122,6 @@ def test_what_a_study_lacks_is_not_shown(make_records):
                                       protocol={"kind": "cross-validation", "folds": 2})))
     assert "learning" not in one.figures
     assert not {"time", "accuracy-best", "cross-crnn"} & set(one.tables)
-    assert one.picking is None
 
 
 def test_the_view_counts_recordings_and_says_how_many_it_takes(of_protocol):

@@ -63,16 +63,19 @@ def accuracy(results: Results, classifier: str, variant: str, seen: str = IN_ORD
 
 
 def difference(results: Results, classifier: str, variant: str, tested: str,
-               seen: str = IN_ORDER, epoch: str = LAST) -> Estimate:
-    """Of a training from the source's on the frames in order, paired over seeds and test clips."""
+               seen: str = IN_ORDER, epoch: str = LAST, base: str = SOURCE) -> Estimate:
+    """Of a training from that of `base` (on the frames in order and its own kind of clip), paired
+    over seeds and test clips.
+    """
     shown = results.study.own_kind(variant) if tested == OWN else SOURCE
     ours = scores(results, classifier, variant, shown, epoch, seen)
-    return estimate(ours - scores(results, classifier, SOURCE, SOURCE, epoch), results.recordings)
+    return estimate(ours - scores(results, classifier, base, base, epoch), results.recordings)
 
 
 def compare(results: Results, classifier: str, variant: str, tested: str,
             seen: str = IN_ORDER, epoch: str = LAST) -> dict[str, object]:
-    """A row of `comparisons`. `accuracy` is the mean over seeds, between `min` and `max`. The
+    """A row of `comparisons`. `accuracy` is the mean over seeds, between `min` and `max`; `over_…`
+    the difference from the constant variant with the same bytes, each on its own kind of clip. The
     source on the frames in order is compared with nothing.
     """
     shown = results.study.own_kind(variant) if tested == OWN else SOURCE
@@ -83,6 +86,10 @@ def compare(results: Results, classifier: str, variant: str, tested: str,
     if (variant, seen) == (SOURCE, IN_ORDER):
         return row
     found = difference(results, classifier, variant, tested, seen, epoch)
+    control = [name for name in results.study.trained_on(classifier)[1:]
+               if getattr(results.study.variants[name], "bytes_of", None) == variant]
+    over = difference(results, classifier, variant, OWN, base=control[0]) if control else None
+    row |= {f"over_{name}": getattr(over, name, None) for name in ("value", "low90", "high90")}
     return row | {"difference": found.value, "low90": found.low90, "high90": found.high90,
                   "low95": found.low95, "high95": found.high95,
                   "verdict": verdict(found, results.study.margin)}
@@ -166,10 +173,3 @@ def share_of_source(results: Encoded) -> pd.Series:
     total = pd.Series({name: size[list(results.study.parts(name))].sum()
                        for name in results.study.all_variants})
     return total / total[SOURCE]
-
-
-def picking(results: Results, classifier: str) -> tuple[float, float]:
-    """What picking the best validation epoch adds: on validation clips, and on test clips."""
-    last, best = (own_kind(results, epoch).groupby("classifier")[["validation", "accuracy"]]
-                  .mean().loc[classifier] for epoch in EPOCHS)
-    return tuple(best - last)

@@ -28,8 +28,8 @@ class View:
     """One study as the templates see it.
 
     `slug` is its folder in the book, `folder` the one that commands name; `warnings` must stand
-    wherever its numbers show. `recommended`, `stop`: see recommend. `picking`: see measures (None
-    without validation clips). `time`: the comparisons of other inputs with the frames in order.
+    wherever its numbers show. `recommended`, `stop`: see recommend. `time`: the comparisons of
+    other inputs with the frames in order.
     """
 
     def __init__(self, results: Results):
@@ -59,7 +59,6 @@ class View:
                            in next(iter(results.runs.values())).classifiers.items()}
         self.source_accuracy = {name: float(measures.scores(results, name, SOURCE, SOURCE).mean())
                                 for name in results.study.classifiers}
-        self.picking = measures.picking(results, CRNN) if "accuracy-best" in self.tables else None
         self.time = list(self.tables["time"].data.query(
             "epoch == @LAST and input != @IN_ORDER").itertuples()) if results.inputs else []
         self.single_frame = {name: measures.accuracy(results, name, SOURCE, "middle")
