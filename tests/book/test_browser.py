@@ -186,8 +186,8 @@ def test_previous_and_next_pass_the_runs_by(browser):
         if document.endswith("/runs/index"):
             page.goto(address(document))
             ways = page.locator(".prev-next-footer a").evaluate_all("all => all.map(a => a.href)")
-            assert len(ways) == 2 and not [way for way in ways if way.endswith("-runs.html")]
-            page.get_by_role("link", name="optimized", exact=True).first.click()
+            assert ways and not [way for way in ways if way.endswith("-runs.html")]
+            page.locator("article a[href$='-runs.html']").first.click()
             assert page.locator(".prev-next-footer a").count() == 0
 
 

@@ -16,7 +16,7 @@ from leanclips.errors import StudyError
 from leanclips.records import BEST, RunResult, read_record, write_csv, write_record
 from leanclips.report import book, view
 from leanclips.report.display import THEMES, Figure, markdown
-from leanclips.report.formats import percent
+from leanclips.report.formats import percent, points
 from leanclips.report.results import load
 
 TEMPLATES = Path(__file__).parents[2] / "book"
@@ -47,14 +47,14 @@ def all_files(folder):
 
 def test_a_pages_numbers_are_those_of_the_csv_beside_it(pages, results):
     out = pages(results)
-    table = pd.read_csv(out / "tiny" / "tables" / "summary.csv")
+    table = pd.read_csv(out / "tiny" / "tables" / "choices.csv").set_index("variant")
     shown = (out / "tiny" / "index.md").read_text()
-    rows = (out / "tiny" / "results.md").read_text()
     for row in table.itertuples():
-        assert f"| {row.variant} | " in rows and percent(row.accuracy) in rows
+        assert f"| {row.Index} | " in shown and percent(row.share_of_source) in shown
+        assert points(row.difference) in shown
     headline = (out / "tiny" / "headline.txt").read_text().strip()
     assert markdown(headline) in shown
-    assert percent(table.share_of_source[1], 0) in headline
+    assert percent(table.share_of_source["optimized"], 0) in headline
     answer = markdown(view.View(results).answer)
     assert answer in shown and answer in (out / "index.md").read_text()
 
