@@ -23,7 +23,7 @@ from leanclips.files import (file_sha256, key, only_one, replaced_folder, write_
                              write_text)
 from leanclips.layout import ROOT, Layout, short_name
 from leanclips.records import RunResult, write_record
-from leanclips.report import figures, formats, recommend, results, run_page, tables, view
+from leanclips.report import figures, formats, results, run_page, tables, view
 from leanclips.report.display import SYNTHETIC, Figure, Table, markdown
 from leanclips.report.measures import literature
 from leanclips.report.results import Results, records_of
@@ -147,7 +147,7 @@ def _write_study(pages: "Pages", one: view.View, templates: Path, folder: Path) 
         write_text(folder / "runs" / f"{RUN_PAGE.format(variant=variant)}.ipynb", text)
     write_text(folder / "headline.txt", one.headline + "\n")
     if not one.published:
-        write_text(folder / "recommendation.txt", "\n".join(recommend.sentences(one.results)))
+        write_text(folder / "recommendation.txt", "\n".join(one.recommendation))
 
 
 class Pages:
@@ -155,7 +155,8 @@ class Pages:
 
     def __init__(self, book: Path, views: Sequence[view.View]):
         self.measured = tables.measured(book)
-        self.chance = figures.chance(self.measured["seen"].data, tables.benchmark(book, "seen-draws"))
+        self.chance = figures.chance(self.measured["seen"].data,
+                                     tables.benchmark(book, "seen-draws"))
         self.environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(book), undefined=jinja2.StrictUndefined,
             trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False)
