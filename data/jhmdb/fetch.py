@@ -1,7 +1,12 @@
-"""`leanclips fetch jhmdb`: the clips of this study, fetched from the official site and checked."""
+"""Download this study's clips from the official site and check every one. Resumes a download.
 
+    python data/jhmdb/fetch.py
+"""
+
+import argparse
 import http.client
 import shutil
+import sys
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -11,7 +16,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from leanclips.clips import Clip, read_table
-from leanclips.errors import StudyError
+from leanclips.errors import StudyError, sentence
 from leanclips.files import file_sha256, write_bytes
 from leanclips.workers import progress
 
@@ -112,3 +117,22 @@ def _need_space(folder: Path, size: int) -> None:
     if size > free:
         raise StudyError(f"the disk has {free // MEBIBYTE} MiB free and {size // MEBIBYTE} MiB "
                          "are needed", folder, f"free some space and {AGAIN}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", metavar="FOLDER", type=Path, nargs="?",
+                        default=TABLE.with_name("clips"),
+                        help="Where the clips go. Default: the folder clips beside this file.")
+    parser.add_argument("--url", default=OFFICIAL_URL, help="Another place to download from.")
+    chosen = parser.parse_args()
+    try:
+        fetch(chosen.folder, url=chosen.url)
+    except (StudyError, OSError) as error:
+        print(f"fetch.py: {sentence(error)}", file=sys.stderr)
+        sys.exit(2)
+    print(f"The clips are complete in {chosen.folder}.")
+
+
+if __name__ == "__main__":
+    main()

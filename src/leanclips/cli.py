@@ -6,7 +6,6 @@ import sys
 import warnings
 from dataclasses import asdict
 from pathlib import Path
-from runpy import run_path
 from typing import Annotated
 
 import typer
@@ -105,27 +104,6 @@ def check(study: StudyFolder, clips: ClipsFolder = None) -> None:
         print(line)
     if report.problems:
         raise typer.Exit(2)
-
-
-@app.command()
-def fetch(dataset: Annotated[str, typer.Argument(
-              metavar="DATASET", help="A study in 'data' with a fetch.py: jhmdb.")],
-          folder: Annotated[Path | None, typer.Option(
-              help="Where the clips go. Default: the folder clips of that study.")] = None,
-          url: Annotated[str | None, typer.Option(help="Another place to download from.")] = None
-          ) -> None:
-    """Download a data set from its official site and check every clip. Resumes a download.
-
-    Example: leanclips fetch jhmdb
-    """
-    _needs_checkout("fetch")
-    script = ROOT / "data" / dataset / "fetch.py"
-    if not script.is_file():
-        known = sorted(path.parent.name for path in ROOT.glob("data/*/fetch.py"))
-        raise StudyError("this data set cannot be fetched", dataset, f"use {', '.join(known)}")
-    folder = folder or script.with_name("clips")
-    run_path(str(script))["fetch"](folder, **({"url": url} if url else {}))
-    print(f"The clips of {dataset} are complete in {folder}.")
 
 
 @app.command()

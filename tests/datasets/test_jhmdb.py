@@ -3,6 +3,8 @@
 import hashlib
 import io
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections import Counter
 from dataclasses import replace
@@ -150,10 +152,13 @@ def test_a_name_in_the_archive_cannot_choose_where_it_is_written(tmp_path, serve
     assert files(tmp_path) == {f"clips/{name}" for name in CONTENT}
 
 
-def test_what_is_fetched_by_default_is_the_table_of_the_study(tmp_path, server):
+def test_what_the_script_fetches_is_the_table_of_the_study(tmp_path, server):
     server.files["a.zip"] = archive(CONTENT)
-    with pytest.raises(StudyError, match="it lacks the clip brush_hair/April_09_brush_hair"):
-        jhmdb.fetch(tmp_path, url=server.url("a.zip"))
+    done = subprocess.run([sys.executable, TABLE.with_name("fetch.py"), tmp_path,
+                           "--url", server.url("a.zip")], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == ""
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith("fetch.py: ") and "it lacks the clip brush_hair/April_09_br" in said
 
 
 def test_fetching_replaces_a_wrong_clip(tmp_path, server):
