@@ -316,24 +316,10 @@ def finetune(study: StudyFolder,
     print(f"{what}: {shown} of the test clips right{leaks}", flush=True)
 
 
-Shown = Annotated[Path | None, typer.Argument(
-    metavar="[STUDY]", help="Your own study, beside the published ones. Default: the last one.")]
-
-
 @app.command()
-def results(study: Shown = None) -> None:
-    """Write the book's pages, with all figures, tables and numbers, from the run records.
-
-    Example: leanclips results data/demo
-    """
-    _needs_checkout("results")
-    from leanclips.report.book import write_pages
-
-    print(f"The pages: {write_pages(study)}")
-
-
-@app.command()
-def book(study: Shown = None) -> None:
+def book(study: Annotated[Path | None, typer.Argument(
+        metavar="[STUDY]",
+        help="Your own study, beside the published ones. Default: the last one.")] = None) -> None:
     """Build the HTML book, unless it is up to date, and print its path, answer and recommendation.
 
     Example: leanclips book data/demo

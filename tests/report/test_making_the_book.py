@@ -56,6 +56,12 @@ def published(tmp_path) -> tuple[Layout, ...]:
     return tuple(Layout(tmp_path / "data" / name, "published") for name in ("real", "other"))
 
 
+@pytest.fixture
+def unbuilt(monkeypatch):
+    """The pages are written, and the book is not built of them, which takes seconds."""
+    monkeypatch.setattr(book, "build", lambda folder: folder)
+
+
 def names(layouts) -> list[str]:
     return [layout.study.name for layout in layouts]
 
@@ -68,29 +74,28 @@ def test_a_fresh_copy_shows_the_published_study_alone(small, published, make_rec
 
 
 def test_without_a_study_the_one_shown_last_stays(small, published, make_records, monkeypatch,
-                                                  tmp_path):
+                                                  tmp_path, unbuilt):
     make_records("real", kind="published")
     for name in ("demo", "mine"):
         make_records(name, seeds=(1,))
     assert names(book.shown(tmp_path / "data" / "demo", small, published)) == ["real", "demo"]
     monkeypatch.chdir(tmp_path / "data")
-    book.write_pages(Path("mine"), small, published)
+    book.make_book(Path("mine"), small, published)
     monkeypatch.chdir("/")
     assert names(book.shown(None, small, published)) == ["real", "mine"]
     assert (small / "_generated" / "mine" / "index.md").is_file()
 
 
-def test_a_study_whose_records_are_gone_is_not_shown_again(small, published, make_records):
+def test_a_study_whose_records_are_gone_is_not_shown_again(small, published, make_records, unbuilt):
     layout = make_records("mine", seeds=(1,))
-    book.write_pages(layout.study, small, published)
+    book.make_book(layout.study, small, published)
     shutil.rmtree(layout.work)
     assert book.shown(None, small, published) == []
 
 
 def test_nothing_to_show_is_one_sentence(small, published):
-    for make in (book.make_book, book.write_pages):
-        with pytest.raises(StudyError, match="there is no finished study to show; run one with"):
-            make(None, small, published)
+    with pytest.raises(StudyError, match="there is no finished study to show; run one with"):
+        book.make_book(None, small, published)
 
 
 def change(path: Path) -> None:
@@ -154,10 +159,10 @@ def in_processes(count: int, work, *arguments: object) -> list[multiprocessing.P
     return started
 
 
-def test_a_second_process_waits_for_the_first(small, published, make_records):
+def test_a_second_process_waits_for_the_first(small, published, make_records, unbuilt):
     layout = make_records(seeds=(1,))
     with only_one(small / "_build" / "book.lock", "the test"):
-        other, = in_processes(1, book.write_pages, layout.study, small, published)
+        other, = in_processes(1, book.make_book, layout.study, small, published)
         time.sleep(1)
         assert other.is_alive() and not (small / "_generated").exists()
     other.join(60)

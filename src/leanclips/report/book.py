@@ -54,30 +54,19 @@ def make_book(study: Path | None, book: Path = BOOK,
     """
     stamp, page = book / STAMP, book / "_build" / "html" / "index.html"
     with only_one(book / "_build" / "book.lock", book, wait=True):
-        made_from = fingerprint(shown(study, book, published), book)
+        layouts = shown(study, book, published)
+        made_from = fingerprint(layouts, book)
         if not (page.is_file() and stamp.is_file() and stamp.read_text() == made_from):
-            _write_pages(study, book, published)
+            loaded = [results.load(layout) for layout in layouts]
+            stamp.unlink(missing_ok=True)
+            render(book, loaded, book / "_generated")
+            if study is not None:
+                write_text(book / LAST_STUDY, str(study.resolve()))
             build(book)
             write_text(stamp, made_from)
         said = [path for name in ("headline", "recommendation")
                 for path in sorted((book / "_generated").glob(f"*/{name}.txt"))]
         return page, [path.read_text(encoding="utf-8").strip() for path in said]
-
-
-def write_pages(study: Path | None, book: Path = BOOK,
-                published: Sequence[Layout] = PUBLISHED) -> Path:
-    """Write the book's pages, figures and tables from the records, without building it."""
-    with only_one(book / "_build" / "book.lock", book, wait=True):
-        return _write_pages(study, book, published)
-
-
-def _write_pages(study: Path | None, book: Path, published: Sequence[Layout]) -> Path:
-    loaded = [results.load(layout) for layout in shown(study, book, published)]
-    (book / STAMP).unlink(missing_ok=True)
-    render(book, loaded, book / "_generated")
-    if study is not None:
-        write_text(book / LAST_STUDY, str(study.resolve()))
-    return book / "_generated"
 
 
 def shown(study: Path | None, book: Path = BOOK,
