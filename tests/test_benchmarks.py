@@ -13,11 +13,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from leanclips.report.display import THEMES
 from leanclips.report.measures import literature
 from leanclips.report.tables import declared
 
-FOLDER = Path(__file__).parent / "benchmarks"
-SHOWN = yaml.safe_load((Path(__file__).parents[1] / "book" / "measured.yml").read_text())
+FOLDER, BOOK = Path(__file__).parent / "benchmarks", Path(__file__).parents[1] / "book"
+SHOWN = yaml.safe_load((BOOK / "measured.yml").read_text())
 
 
 def load(name):
@@ -275,3 +276,24 @@ def test_the_spread_by_the_case_studys_own_ranges():
     row = load("seen").by_its_ranges(literature("case_study"))
     expected = np.hypot(0.13, 0.11) / 3.0775 / np.sqrt(10)
     assert row["spread"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_figure_of_chance_shows_the_means_that_were_drawn():
+    table = pd.DataFrame({"comparison": ["same clips", "same clips", "its own ranges"],
+                          "of": ["mean", "maximum", "mean"], "case_study": [0.02, 0.06, 0.02]})
+    draws = pd.DataFrame({"comparison": "same clips", "of": ["mean", "mean", "maximum"],
+                          "difference": [-0.02, 0.03, 0.1], "draws": [3, 7, 10]})
+    (ax,) = load("seen").chance(table, draws).draw(THEMES[0]).axes
+    assert [round(bar.get_height(), 2) for bar in ax.patches] == [0.3, 0.7]
+
+
+def test_the_committed_draws_are_those_of_the_table():
+    """`reached` as the draws, which are rounded to whole points, bound it."""
+    draws = pd.read_csv(BOOK / "_static" / "seen" / "chance.csv")
+    table = pd.read_csv(FOLDER / "seen.csv").set_index(["comparison", "of"])
+    for what, part in draws.groupby(["comparison", "of"]):
+        row, size = table.loc[what], part["difference"].abs().round(2)
+        beyond, up_to = (part["draws"][found].sum() / row["draws"] for found in (
+            size > abs(row["case_study"]), size >= abs(row["case_study"])))
+        assert part["draws"].sum() == row["draws"] and beyond <= row["reached"] <= up_to
+    assert len(draws.groupby(["comparison", "of"])) == 6

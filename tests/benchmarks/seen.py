@@ -18,8 +18,8 @@ say how far they scatter: one more row takes its spread from them (a range of te
 
 The cross matrix is drawn in the same way: its two trainings, each tested on clips of its own kind.
 (Within a row of the matrix, chance makes no difference: the same networks answer the same clips.)
-Writes seen.csv and seen-draws.csv (how often each difference came out) beside this file and prints
-the first.
+Writes seen.csv beside this file and prints it; and, in book/_static/seen, how often each difference
+came out (chance.csv), drawn for both themes.
 """
 
 import argparse
@@ -32,9 +32,11 @@ import pandas as pd
 from common import show
 from scipy.integrate import quad
 
-from leanclips.files import write_text
-from leanclips.layout import with_records
+from leanclips.layout import ROOT, with_records
 from leanclips.report import measures, results
+from leanclips.report.display import (Canvas, Figure, Theme, colours, panels, percent_axis,
+                                      points_axis)
+from leanclips.report.formats import heading
 from leanclips.study import CRNN, SOURCE
 
 DRAWS = 10_000
@@ -102,10 +104,34 @@ def _reached(drawn: np.ndarray, observed: float) -> float:
     return float((np.abs(drawn) >= abs(observed) - 1e-9).mean())
 
 
+def chance(table: pd.DataFrame, draws: pd.DataFrame) -> Figure:
+    """The case study's differences of means beside those that chance makes. Its caption and what it
+    shows are told in book/seen.md.
+    """
+    drawn = draws[draws["of"] == "mean"]
+    means = table[(table["of"] == "mean") & table["comparison"].isin(drawn["comparison"])]
+    return Figure("chance", "", "", draws, lambda theme: draw(drawn, means, theme))
+
+
+def draw(drawn: pd.DataFrame, means: pd.DataFrame, theme: Theme) -> Canvas:
+    canvas, axes = panels(1, len(means), 2.6, sharex=True, sharey=True)
+    for ax, row in zip(axes, means.itertuples(), strict=True):
+        part = drawn[drawn["comparison"] == row.comparison]
+        ax.bar(part["difference"], part["draws"] / part["draws"].sum(), 0.01,
+               color=colours("x")["x"], linewidth=0)
+        ax.axvline(row.case_study, color=theme.ink, linewidth=2)
+        ax.set(title=heading(row.comparison), xlabel="Points", ylabel="Of the draws")
+        points_axis(ax.xaxis)
+        percent_axis(ax.yaxis)
+        ax.label_outer()
+    return canvas
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("study", type=Path)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    parser.add_argument("--figure", type=Path, default=ROOT / "book" / "_static" / "seen")
     chosen = parser.parse_args()
     found = results.load(with_records(chosen.study))
     right = measures.scores(found, CRNN, SOURCE, SOURCE)
@@ -117,7 +143,7 @@ def main() -> None:
     draws = pd.concat([pd.DataFrame({"comparison": row["comparison"], "of": row["of"],
                                      "difference": np.round(drawn, 2)})
                        .value_counts().reset_index(name="draws") for row, drawn in made])
-    write_text(chosen.out / "seen-draws.csv", draws.to_csv(index=False, lineterminator="\n"))
+    chance(table, draws).write(chosen.figure)
     show(table.round(4), chosen.out / "seen.csv")
 
 

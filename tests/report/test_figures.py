@@ -122,17 +122,3 @@ def test_a_classifier_that_is_not_trained_on_every_variant_is_drawn(of_some, tmp
     if "classifier" in figure.data:
         drawn = figure.data.query("classifier == 'crnn'")
         assert "optimized" in set(drawn["variant"]) <= {"source", "optimized"}
-
-
-def test_the_figure_of_chance_shows_the_means_that_were_drawn(tmp_path):
-    seen = pd.DataFrame({"comparison": ["same clips", "same clips", "its own ranges"],
-                         "of": ["mean", "maximum", "mean"], "case_study": [0.02, 0.06, 0.02],
-                         "reached": [0.7, 0.2, 0.25]})
-    draws = pd.DataFrame({"comparison": "same clips", "of": ["mean", "mean", "maximum"],
-                          "difference": [-0.02, 0.03, 0.1], "draws": [3, 7, 10]})
-    figure = figures.chance(seen, draws)
-    assert "Same clips: 70.0% are as far from zero as the case study's +2.0" in figure.alt
-    assert "20.0%" not in figure.alt and "25.0%" not in figure.alt
-    canvas = figure.draw(THEMES[0])
-    (ax,) = canvas.axes
-    assert [round(bar.get_height(), 2) for bar in ax.patches] == [0.3, 0.7]

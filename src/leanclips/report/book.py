@@ -113,7 +113,6 @@ def render(book: Path, studies: Sequence[Results], out: Path) -> None:
             write_text(aside / name, pages.render(name))
         for table in pages.measured.values():
             table.write(aside / "tables")
-        pages.chance.write(aside / "figures")
         for one in views:
             _write_study(pages, one, book / "study", aside / one.slug)
 
@@ -144,8 +143,6 @@ class Pages:
 
     def __init__(self, book: Path, views: Sequence[view.View]):
         self.measured = tables.measured(book)
-        self.chance = figures.chance(self.measured["seen"].data,
-                                     tables.benchmark(book, "seen-draws"))
         self.environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(book), undefined=jinja2.StrictUndefined,
             trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False)
@@ -155,8 +152,8 @@ class Pages:
         self.environment.globals.update(
             studies=list(views), main=views[0], notes=notes, provenance=provenance,
             figure=partial(block, "figures"), table=partial(block, "tables"), cell=tables.cell,
-            measured=self.measured, chance=self.chance, resamples=RESAMPLES,
-            run_page=RUN_PAGE, case=literature("case_study"), ucf_101=literature("ucf_101"),
+            measured=self.measured, resamples=RESAMPLES, run_page=RUN_PAGE,
+            case=literature("case_study"), ucf_101=literature("ucf_101"),
             binomtest=binomtest, clips_per_arm=clips_per_arm, commit=commit, synthetic=SYNTHETIC,
             see=json.loads((book / "_static" / "see" / "clips.json").read_text(encoding="utf-8")),
             citation=yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8")))

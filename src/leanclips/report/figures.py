@@ -171,35 +171,6 @@ def draw_learning(data: pd.DataFrame, which: str, names: Sequence[str], label: s
     return canvas
 
 
-def chance(seen: pd.DataFrame, draws: pd.DataFrame) -> Figure:
-    """The case study's differences of means beside those that chance alone makes; the tables
-    that tests/benchmarks/seen.py writes.
-    """
-    drawn = draws[draws["of"] == "mean"]
-    means = seen[(seen["of"] == "mean") & seen["comparison"].isin(drawn["comparison"])]
-    each = "; ".join(told(means, "{comparison}: {reached:percent} are as far from zero as the case "
-                                 "study's {case_study:points}"))
-    return Figure(
-        "chance", "The case study's experiment, drawn again from trainings between which nothing "
-        "differs: how often each difference of the two means comes out. Line: the case study's "
-        "own difference.", f"Differences by chance. {each[:1].upper()}{each[1:]}.", draws,
-        lambda theme: _draw_chance(drawn, means, theme))
-
-
-def _draw_chance(drawn: pd.DataFrame, means: pd.DataFrame, theme: Theme) -> Canvas:
-    canvas, axes = panels(1, len(means), 2.6, sharex=True, sharey=True)
-    for ax, row in zip(axes, means.itertuples(), strict=True):
-        part = drawn[drawn["comparison"] == row.comparison]
-        ax.bar(part["difference"], part["draws"] / part["draws"].sum(), 0.01,
-               color=colours("x")["x"], linewidth=0)
-        ax.axvline(row.case_study, color=theme.ink, linewidth=2)
-        ax.set(title=heading(row.comparison), xlabel="Points", ylabel="Of the draws")
-        points_axis(ax.xaxis)
-        percent_axis(ax.yaxis)
-        ax.label_outer()
-    return canvas
-
-
 def quality(results: Encoded) -> Figure:
     names = list(results.study.encoded[1:])
     data = results.encodes.query("variant in @names and not kept")

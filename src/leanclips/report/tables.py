@@ -197,13 +197,9 @@ def runs_of(results: Results, variant: str) -> Table:
 
 def measured(book: Path) -> dict[str, Table]:
     """The CSVs of tests/benchmarks as `book`/measured.yml declares them, by name."""
-    return {name: declared(shown, name, benchmark(book, name)) for name, shown
+    folder = book.parent / "tests" / "benchmarks"
+    return {name: declared(shown, name, read_csv(folder / f"{name}.csv")) for name, shown
             in yaml.safe_load((book / "measured.yml").read_text(encoding="utf-8")).items()}
-
-
-def benchmark(book: Path, name: str) -> pd.DataFrame:
-    """A CSV of tests/benchmarks; StudyError where it is missing."""
-    return read_csv(book.parent / "tests" / "benchmarks" / f"{name}.csv")
 
 
 def declared(shown: dict, name: str, data: pd.DataFrame) -> Table:
