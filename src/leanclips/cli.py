@@ -348,6 +348,20 @@ def recommend(study: StudyFolder,
 
 
 @app.command()
+def export(study: StudyFolder,
+           variant: Annotated[str, typer.Argument(help="'source' or a variant.")],
+           folder: Annotated[Path, typer.Argument(metavar="DST", help="A new folder.")]) -> None:
+    """Copy a variant's clips to a folder per class, with their folds in manifest.csv.
+
+    Example: leanclips export data/demo optimized ~/demo-small
+    """
+    from leanclips.datasets.export import export as copy
+
+    table = copy(*_open(study), variant, folder)
+    print(f"{len(table)} clips and manifest.csv, which has their folds, are in {folder}.")
+
+
+@app.command()
 def publish(study: StudyFolder) -> None:
     """Copy a study's run records (no clips, no weights) to its folder 'published'.
 
