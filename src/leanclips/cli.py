@@ -22,7 +22,6 @@ app = typer.Typer(
 StudyFolder = Annotated[Path, typer.Argument(metavar="STUDY", help="A folder with a study.yml.")]
 ClipsFolder = Annotated[Path | None, typer.Option(help="Folder of the clips.")]
 Jobs = Annotated[int | None, typer.Option(min=1, help="Clips at a time (default: all cores).")]
-LEAKS = " (the pretraining leaks recordings)"  # beside such a study's numbers
 
 
 def _open(study: Path):
@@ -280,11 +279,7 @@ def pretrain(study: StudyFolder) -> None:
     if any(stage.name == "pretrain" and stage.is_current
            for stage in stages(layout, settings, clips)):
         return print("pretraining: up to date")
-    done = train(layout, settings, clips)
-    if done is not None:
-        score = done.result.classifiers["crnn"][0].last
-        print(f"pretraining: {score.validation_accuracy:.1%} of the validation clips right"
-              f"{LEAKS * done.leaks}")
+    train(layout, settings, clips)
 
 
 @app.command()
@@ -298,8 +293,6 @@ def finetune(study: StudyFolder,
     _needs_checkout("finetune")
     from leanclips import notebook
     from leanclips.pipeline import is_stage_of
-    from leanclips.records import own_accuracies
-    from leanclips.rounds import pretraining_leaks
 
     layout, settings, clips = _open(study)
     check_variant(layout, settings.all_variants, variant)
@@ -311,9 +304,7 @@ def finetune(study: StudyFolder,
             return print(f"{what}: up to date")
     notebook.execute(ROOT / "notebooks" / "finetune.ipynb", folder / "run.ipynb",
                      {"study": short_name(layout), "variant": variant, "seed": seed})
-    shown = ", ".join(f"{name} {share:.1%}" for name, share in own_accuracies(folder).items())
-    leaks = LEAKS * pretraining_leaks(clips, settings)
-    print(f"{what}: {shown} of the test clips right{leaks}", flush=True)
+    print(f"{what}: {folder}", flush=True)
 
 
 @app.command()

@@ -248,13 +248,3 @@ def read_csv(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
     except (ValueError, EOFError, gzip.BadGzipFile) as error:
         raise StudyError(f"is not a readable table ({error})", path,
                          f"delete it and {RUN_AGAIN}") from None
-
-
-def own_accuracies(folder: Path) -> dict[str, float]:
-    """Each classifier's share of test clips right, last epoch, on the run's own kind."""
-    kind = read_record(folder / "result.json", RunResult).own_kind
-    table = read_csv(folder / "predictions.csv.gz")
-    own = table[(table["part"] == "test") & (table["epoch"] == LAST)
-                & (table["input"] == IN_ORDER) & (table["tested_on"] == kind)]
-    right = own["label"] == own["predicted"]
-    return right.groupby(own["classifier"], sort=False).mean().to_dict()
