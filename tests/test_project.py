@@ -159,8 +159,7 @@ def test_a_plain_install_holds_the_scripts_of_the_widgets(plain):
 
 
 @pytest.mark.parametrize("verb", [
-    ["run", "mine"], ["finetune", "mine", "--variant", "source", "--seed", "1"],
-    ["book"], ["publish", "mine"]])
+    ["run", "mine"], ["finetune", "mine", "--variant", "source", "--seed", "1"], ["book"]])
 def test_a_plain_install_says_which_verbs_need_the_repository(plain, verb):
     done = plain("-m", "leanclips.cli", *verb)
     assert done.returncode == 2

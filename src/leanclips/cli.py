@@ -352,19 +352,6 @@ def export(study: StudyFolder,
     print(f"{len(table)} clips and manifest.csv, which has their folds, are in {folder}.")
 
 
-@app.command()
-def publish(study: StudyFolder) -> None:
-    """Copy a study's run records (no clips, no weights) to its folder 'published'.
-
-    Example: leanclips publish data/jhmdb
-    """
-    _needs_checkout("publish")
-    from leanclips.report.book import publish as copy
-
-    copied = copy(Layout(study))
-    print(f"{copied} files are in {Layout(study).published}.")
-
-
 def main() -> None:
     """Entry point: what a person can solve is one sentence, with exit status 2."""
     warnings.filterwarnings("ignore", module="papermill|jupyter_client|traitlets|zmq")

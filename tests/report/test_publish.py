@@ -2,6 +2,9 @@
 
 import gzip
 import os
+import subprocess
+import sys
+from runpy import run_path
 
 import nbformat
 import numpy as np
@@ -9,12 +12,13 @@ import pandas as pd
 import pytest
 
 from leanclips.errors import StudyError
-from leanclips.layout import Layout
+from leanclips.layout import ROOT, Layout
 from leanclips.records import RunResult, read_csv, read_record, read_runs, write_record
-from leanclips.report.book import publish
 from leanclips.report.display import Figure
 from leanclips.report.results import load
 
+SCRIPT = ROOT / "data" / "publish.py"
+publish = run_path(str(SCRIPT))["publish"]
 NOT_FOR_OTHERS = ("clips/source/a.mp4", "clips/source/a.json", "clips-root.txt", "run.lock",
                   "runs/pretrain/model.safetensors", "runs/source/seed-01/model.safetensors",
                   "features/efficientnet-lite2/cache/ab/ab.npy", "done/crop",
@@ -172,6 +176,12 @@ def test_an_unfinished_study_is_not_published(study):
     with pytest.raises(StudyError, match="is not there yet"):
         publish(study)
     assert not study.published.exists()
+
+
+def test_the_script_tells_what_is_missing_in_one_sentence(tiny_study):
+    done = subprocess.run([sys.executable, SCRIPT, tiny_study.study], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("publish.py: ") and "run the study first" in done.stderr
 
 
 def test_a_mixture_is_not_published(study, monkeypatch):

@@ -1,6 +1,5 @@
-"""The book: templates filled from the records and built as HTML; copies of records to publish."""
+"""The book: templates filled from the records and built as HTML."""
 
-import gzip
 import json
 import os
 import re
@@ -14,16 +13,14 @@ from functools import partial
 from pathlib import Path
 
 import jinja2
-import nbformat
 import yaml
 from scipy.stats import binomtest
 
 from leanclips.errors import StudyError
-from leanclips.files import (file_sha256, key, only_one, replaced_folder, write_bytes,
-                             write_text)
+from leanclips.files import file_sha256, key, only_one, replaced_folder, write_text
 from leanclips.layout import ROOT, Layout, short_name
 from leanclips.records import RunResult, write_record
-from leanclips.report import figures, formats, results, run_page, tables, view
+from leanclips.report import formats, results, run_page, tables, view
 from leanclips.report.display import SYNTHETIC, Figure, Table, markdown
 from leanclips.report.measures import literature
 from leanclips.report.results import Results, records_of
@@ -224,53 +221,3 @@ def build(book: Path = BOOK) -> Path:
         shutil.copytree(built, html, dirs_exist_ok=True,
                         ignore=shutil.ignore_patterns(".buildinfo", "reports"))
     return target / "index.html"
-
-
-def publish(layout: Layout) -> int:
-    """Replace `published` by the records in `work`, in few and small files; return how many.
-
-    Numbers and a notebook of each variant, no clips, no weights, no probabilities. Settings and
-    clip table are among them, so that later edits of the study do not change what was published.
-    Texts name the study as one in `data`, wherever it lies on this machine. Raises StudyError if
-    the study is not finished, or a record was made from something else than the study is now.
-    """
-    found = results.load(layout)
-    with replaced_folder(layout.published) as aside:
-        pack(found, aside)
-        replace(figures.frontier(found), points=None).write(aside)  # for the README
-    return len(records_of(Layout(layout.study, layout.published.name)))
-
-
-def pack(found: Results, folder: Path) -> None:
-    """Write the records of a study to `folder` as they are published."""
-    layout, aside = found.layout, Layout(folder.parent, folder.name)
-    first, variants = found.study.finetuning.seeds[0], found.study.all_variants
-    notebooks = {layout.run_notebook(name, first): aside.run_notebook(name, first)
-                 for name in variants}
-    of_runs = {layout.work / "runs" / name for name in variants}
-    for path in records_of(layout):
-        name = path.relative_to(layout.work) if layout.work in path.parents else Path(path.name)
-        table = path.suffix == ".csv" and name.parts[0] in ("clips", "features")
-        target = notebooks.get(path, folder / (f"{name}.gz" if table else name))
-        if path in notebooks or of_runs.isdisjoint(path.parents):
-            content = _of_any_machine(path, layout.study)
-            write_bytes(target, gzip.compress(content, mtime=0) if target.suffix == ".gz"
-                        else content)
-    results.write_runs(replace(found, runs={
-        name: run.model_copy(update={"command": _anywhere(run.command, layout.study)})
-        for name, run in found.runs.items()}), aside)
-
-
-def _of_any_machine(path: Path, study: Path) -> bytes:
-    """The file without paths of this machine; a notebook also without times and progress."""
-    if path.suffix == ".ipynb":
-        return _anywhere(nbformat.writes(run_page.executed(path)) + "\n", study).encode()
-    if path.suffix == ".json":
-        return _anywhere(path.read_text(encoding="utf-8"), study).encode()
-    return path.read_bytes()
-
-
-def _anywhere(text: str, study: Path) -> str:
-    """A text that names the study as one in `data`, wherever it lies."""
-    here = json.dumps(str(study.resolve()), ensure_ascii=False)[1:-1]
-    return text.replace(here, f"data/{study.resolve().name}")

@@ -1,25 +1,22 @@
 """Everything that a finished study left behind, read and checked once."""
 
-import gzip
-import io
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from zipfile import ZIP_LZMA, BadZipFile, ZipFile, ZipInfo
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 
 from leanclips.clips import Clip, Role, has_pretraining, load_clips, of_role, tested_clips
 from leanclips.errors import StudyError
-from leanclips.files import write_bytes, written_aside
 from leanclips.layout import Layout
 from leanclips.records import (EPOCHS, HISTORY, IN_ORDER, LAST, PREDICTIONS, PUBLISH_AGAIN, REPORT,
-                               RUN_AGAIN, SEEN_BY, RunResult, StageRecord, read_csv,
-                               read_record, read_runs, write_csv)
+                               RUN_AGAIN, SEEN_BY, RunResult, StageRecord, read_csv, read_record,
+                               read_runs)
 from leanclips.report.formats import several
 from leanclips.study import CRNN, ORIGINALS, SOURCE, Holdout, Study, load_study
 from leanclips.training import finetune, origins
@@ -150,29 +147,8 @@ def _history(layout: Layout, runs: dict[tuple[str, int], RunResult]) -> pd.DataF
                       .assign(variant=variant, seed=seed) for variant, seed in found])
 
 
-def write_runs(results: Results, published: Layout) -> None:
-    """All runs as they are published: without probabilities and answers to validation clips.
-
-    `answers.npz` (NumPy) holds `answers` (clips, places, seeds), the numbers of `classes`, with
-    their `clips`, `seeds` and `places`: classifier, trained on, tested on, epoch, input. Answers to
-    one clip, most of them equal, are side by side, so that they take little room.
-    """
-    records, histories, answers = published.of_all_runs
-    lines = "".join(f"{run.model_dump_json()}\n" for run in results.runs.values())
-    write_bytes(records, gzip.compress(lines.encode(), mtime=0))
-    write_csv(histories, results.history)
-    arrays = {"answers": np.stack(list(results.answers.values())).transpose(2, 0, 1),
-              "places": list(results.answers), "clips": [clip.id for clip in results.tested],
-              "seeds": results.study.finetuning.seeds, "classes": results.classes}
-    with written_aside(answers) as aside, ZipFile(aside, "w") as file:
-        for name, values in arrays.items():
-            array = io.BytesIO()
-            np.save(array, np.ascontiguousarray(values))
-            file.writestr(ZipInfo(f"{name}.npy"), array.getvalue(), ZIP_LZMA)  # without a date
-
-
 def _published_answers(encoded: Encoded) -> dict[Place, np.ndarray]:
-    """The answers that `write_runs` wrote, complete."""
+    """The answers that data/publish.py wrote, complete."""
     study, path = encoded.study, encoded.layout.of_all_runs[2]
     wanted = {place for variant in study.all_variants for place in _places(study, variant)}
     try:
