@@ -12,6 +12,7 @@ from leanclips.records import (HISTORY, PREDICTIONS, EpochScore, Origin, RoundCl
                                RunResult, Stated)
 from leanclips.report import run_page
 from leanclips.report.display import SYNTHETIC
+from leanclips.training.crnn import Epoch
 from leanclips.training.pretrain import Run
 
 CAPTIONED = (run_page.scores, run_page.curves, run_page.confusion, run_page.mistakes)
@@ -109,6 +110,29 @@ def test_curves_tell_the_last_and_the_best_epoch(run, folds):
                           "validation 100.0% at epoch 2.")
     assert "Ring" in figure.caption and "<svg" in figure._repr_html_()
     assert run_page.curves(folds) is None
+
+
+def test_a_run_shows_how_it_learns_until_its_last_epoch(monkeypatch):
+    cell, now = [], [100.0]
+    monkeypatch.setattr(run_page, "display", cell.append)
+    monkeypatch.setattr(run_page, "clear_output", lambda wait=False: cell.clear())
+    monkeypatch.setattr(run_page.time, "monotonic", lambda: now[0])
+    live, epochs = run_page.Live(), []
+
+    def learn(accuracy: float) -> None:
+        epochs.append(Epoch(len(epochs) + 1, 0.5, accuracy, None, None))
+        live(epochs, 4)
+
+    learn(0.5)
+    assert "after 1 of 4 epochs" in cell[0].caption
+    learn(0.75)
+    assert list(cell[0].data["accuracy"]) == [0.5, 0.75]
+    assert set(cell[0].data["part"]) == {"training"} and "<svg" in cell[0]._repr_html_()
+    live.due = now[0] + 1  # too soon to draw again
+    learn(0.8)
+    assert "after 2 of 4 epochs" in cell[0].caption
+    learn(0.9)
+    assert cell == []
 
 
 def test_synthetic_clips_are_labelled_wherever_numbers_show(run):

@@ -1,10 +1,13 @@
 """One run: what its notebook shows, and the executed notebook as a page of the book."""
 
 import gzip
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
 import pandas as pd
+from IPython.display import clear_output, display
 from nbformat.v4 import new_markdown_cell, new_notebook
 
 from leanclips.errors import StudyError
@@ -13,6 +16,7 @@ from leanclips.report.display import Figure, Table, warnings
 from leanclips.report.figures import CURVES, draw_learning
 from leanclips.report.formats import heading, percent, several, told
 from leanclips.study import CRNN
+from leanclips.training.crnn import Epoch
 from leanclips.training.pretrain import Run
 
 RUN_PAGE = "{variant}-runs"  # beside the index of runs, with the records
@@ -43,6 +47,24 @@ def scores(run: Run) -> Table:
         f"on clips of its own kind.{_warning(run)}", pd.DataFrame(rows),
         {"Classifier": "{classifier:heading}", "Epoch": "{which} ({epoch})",
          "Training": "{training:percent}", "Validation": "{validation}", "Test": "{test}"})
+
+
+class Live:
+    """Shows in a notebook's cell how the CRNN learns, until it has learnt (see crnn.train)."""
+
+    due = 0.0
+
+    def __call__(self, epochs: Sequence[Epoch], total: int) -> None:
+        if len(epochs) == total:
+            return clear_output()
+        if (begun := time.monotonic()) >= self.due:
+            lines = pd.DataFrame(epochs)[["epoch", *CURVES]].rename(columns=CURVES).dropna(
+                axis=1).melt("epoch", var_name="part", value_name="accuracy")
+            clear_output(wait=True)
+            display(Figure("live", f"Accuracy of the CRNN after {len(epochs)} of {total} epochs.",
+                           "Learning curves.", lines, lambda theme: draw_learning(
+                               lines, "part", lines["part"].unique(), "Accuracy", theme)))
+            self.due = begun + 5 * (time.monotonic() - begun)  # the rest is for the training
 
 
 def curves(run: Run) -> Figure | None:

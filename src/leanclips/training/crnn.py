@@ -1,6 +1,6 @@
 """The case study's network behind the frozen backbone, and how it is trained."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,8 +92,10 @@ def initialized(build: Callable[[], nn.Module], seed: int) -> nn.Module:
 
 
 def train(network: nn.Module, training: Labelled, validation: Labelled,
-          settings: Pretraining | Finetuning, seed: int, what: str, device: str = "cpu") -> Trained:
+          settings: Pretraining | Finetuning, seed: int, what: str, device: str = "cpu",
+          watch: Callable[[Sequence[Epoch], int], object] | None = None) -> Trained:
     """Train by Adam on cross-entropy; `seed` decides the order of clips and the dropout.
+    `watch` gets the epochs so far, and how many there will be.
 
     Batches are drawn without replacement, the last one may be smaller. `validation` may hold no
     clip. Deterministic on one machine for one number of torch threads.
@@ -116,6 +118,8 @@ def train(network: nn.Module, training: Labelled, validation: Labelled,
                                       for before in history):
                 best = {BEST: _copy(network)}
             history.append(now)
+            if watch:
+                watch(history, settings.epochs)
     return Trained(network, tuple(history), {LAST: _copy(network)} | best)
 
 

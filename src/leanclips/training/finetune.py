@@ -54,13 +54,14 @@ class Model:
         return predict(self.fitted.network, data).softmax(1).numpy()
 
 
-def finetune(layout: Layout, study: Study, clips: Sequence[Clip], variant: str, seed: int) -> Run:
+def finetune(layout: Layout, study: Study, clips: Sequence[Clip], variant: str, seed: int,
+             watch: Callable | None = None) -> Run:
     """Train the study's classifiers on one variant, test them on all, and record the run.
 
     Rounds, initial weights and order of clips depend on `seed` alone, so runs of one seed pair up
     across variants. Runs of the source also train on the study's `inputs` in place of the frames in
-    order. If the run is recorded already and matches, its records are read instead. Raises
-    StudyError for an unknown variant or when earlier stages are missing.
+    order. If the run is recorded already and matches, its records are read instead. `watch`: see
+    crnn.train. StudyError for an unknown variant or when earlier stages are missing.
     """
     check_variant(layout, study.all_variants, variant)
     origin, folder = run_origin(layout, study, clips, variant, seed), layout.run(variant, seed)
@@ -69,7 +70,7 @@ def finetune(layout: Layout, study: Study, clips: Sequence[Clip], variant: str, 
         return Run(recorded, read_csv(folder / "history.csv"),
                    read_csv(folder / "predictions.csv.gz"), leaks)
     torch.set_num_threads(1)  # two runs side by side beat two threads in one
-    work = _Work(layout, study, clips, variant, seed)
+    work = _Work(layout, study, clips, variant, seed, watch)
     models, tables = list(work.models()), []
     for model in models:
         part = "validation" if model.input == IN_ORDER else "test"
@@ -148,9 +149,9 @@ class _Work:
     """The data of one run: features of each variant that it is trained on, its own kind last."""
 
     def __init__(self, layout: Layout, study: Study, clips: Sequence[Clip], variant: str,
-                 seed: int):
+                 seed: int, watch: Callable | None):
         self.layout, self.study, self.clips = layout, study, clips
-        self.variant, self.seed = variant, seed
+        self.variant, self.seed, self.watch = variant, seed, watch
         self.names = classes(clips, Role.TARGET)
         self.rounds = rounds(clips, study.protocol, seed)
         self.features = [load_features(layout, study, clips, name, tested_clips(clips))
@@ -206,7 +207,7 @@ class _Work:
                 + (f", {seen}" if seen != IN_ORDER else "")
                 + (f", round {part.number} of {len(self.rounds)}" if len(self.rounds) > 1 else ""))
         trained = train(network, training, validation, study.finetuning, seed=self.seed,
-                        what=what, device=compute(study).device)
+                        what=what, device=compute(study).device, watch=self.watch)
         return Model(part, seen, name, trained, crnn_result(trained))
 
 
