@@ -91,10 +91,12 @@ def new(folder: Annotated[Path, typer.Argument(help="The folder of the new study
 
 
 @app.command()
-def check(study: StudyFolder, clips: ClipsFolder = None) -> None:
+def check(study: StudyFolder, clips: ClipsFolder = None,
+          forecast: Annotated[bool, typer.Option(
+              "--forecast", help="Measure the time and disk that a run takes.")] = False) -> None:
     """Check a study's settings, its table and every clip, before anything runs.
 
-    Example: leanclips check data/mine
+    Example: leanclips check data/mine --forecast
     """
     from leanclips.datasets.own import check_study
 
@@ -103,6 +105,10 @@ def check(study: StudyFolder, clips: ClipsFolder = None) -> None:
         print(line)
     if report.problems:
         raise typer.Exit(2)
+    if forecast:
+        from leanclips.datasets.forecast import forecast as measured
+
+        print(measured(*_open(study), clips))
 
 
 @app.command()

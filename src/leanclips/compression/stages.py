@@ -45,16 +45,10 @@ def make_variant(layout: Layout, study: Study, clips: Sequence[Clip], name: str,
     layout.report_record(name).unlink(missing_ok=True)  # none stands beside other clips
     if isinstance(variant, External):
         hows = [("external", path) for path in paired(layout, variant, chosen)]
-    elif isinstance(variant, Constant):
-        encoding = _encoding(study.variants[variant.bytes_of])
-        crf = find_constant_crf(layout, chosen, name, variant.bytes_of, encoding, jobs)
-        hows = [("constant", crf, encoding)] * len(chosen)
-    elif isinstance(variant, Optimized):
-        goal = Goal(variant.target, variant.metric)
-        hows = [("optimize", goal, _encoding(variant))] * len(chosen)
     else:
-        encoder = crop_encoder()
-        hows = [("crop", clip.roi, clip.frames, encoder) for clip in chosen]
+        crf = (find_constant_crf(layout, chosen, name, variant.bytes_of, _encoding(
+            study.variants[variant.bytes_of]), jobs) if isinstance(variant, Constant) else 0)
+        hows = [how_made(study, name, clip, crf) for clip in chosen]
     made = dict(make_all([
         ClipJob(parent, layout.clip(name, clip.id), layout.clip_record(name, clip.id), how,
                 lenient=how[0] == "external")
@@ -72,6 +66,16 @@ def make_variant(layout: Layout, study: Study, clips: Sequence[Clip], name: str,
                          "it lists them all: replace those files")
     write_csv(layout.report(name), table)
     write_record(layout.report_record(name), StageRecord(key=origin.key, origin=origin))
+
+
+def how_made(study: Study, name: str, clip: Clip, crf: float) -> tuple:
+    """How the study makes a clip of a variant (batch.ClipJob); a constant variant is at `crf`."""
+    variant = _how(study, name)
+    if isinstance(variant, Optimized):
+        return "optimize", Goal(variant.target, variant.metric), _encoding(variant)
+    if isinstance(variant, Constant):
+        return "constant", crf, _encoding(study.variants[variant.bytes_of])
+    return "crop", clip.roi, clip.frames, crop_encoder()
 
 
 def _how(study: Study, name: str) -> Variant | None:
