@@ -33,7 +33,7 @@ version_once = cache(version)  # a look-up takes milliseconds, and every clip's 
 BUILT_WITH = {name: {"transform_input": True, "init_weights": False}
               for name in ("googlenet", "inception_v3")}
 OUT_OF_MEMORY = re.compile("out of memory|enough memory|allocate memory", re.IGNORECASE)
-OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.((?:[12])\..*)$")
+WITHOUT = ("densenet", "squeezenet")  # their weights files, or last layers, are unlike the others'
 
 
 @cache
@@ -71,7 +71,7 @@ def weights_file(settings: study.Backbone) -> Path:
 def _torchvision_weights(settings: study.Backbone):
     from torchvision import models
 
-    if settings.name not in models.list_models(module=models):
+    if settings.name not in models.list_models(module=models) or settings.name.startswith(WITHOUT):
         known = ", ".join(sorted(PACKAGED))
         raise StudyError(f"there is no backbone '{settings.name}'", "study.yml",
                          f"use {known}, or a torchvision classification model such as resnet152")
@@ -120,14 +120,13 @@ def whole(settings: study.Backbone) -> nn.Module:
     """The backbone as published, in fp32, without its last layer; in eval mode, frozen."""
     path = weights_file(settings)
     state, model = _read(path), _built(settings)
-    if settings.name.startswith("densenet"):  # their files have the names of an older version
-        state = {OLD_DENSENET.sub(r"\1\2", name): value for name, value in state.items()}
     try:
         model.load_state_dict(state)
     except RuntimeError:
         raise StudyError(f"the weights do not fit {settings.name}", path,
                          "give a checkpoint of that model") from None
-    _drop_last_layer(model)
+    layers = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
+    model.set_submodule(layers[-1], nn.Identity())  # what turned features into classes
     return model.eval().requires_grad_(False)
 
 
@@ -154,15 +153,6 @@ def _built(settings: study.Backbone) -> nn.Module:
 
     _torchvision_weights(settings.model_copy(update={"weights": None}))  # is the name known?
     return models.get_model(settings.name, weights=None, **BUILT_WITH.get(settings.name, {}))
-
-
-def _drop_last_layer(model: nn.Module) -> None:
-    """Leave out what turns features into classes."""
-    layers = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
-    if layers:
-        model.set_submodule(layers[-1], nn.Identity())
-    else:  # SqueezeNet
-        model.classifier = nn.AdaptiveAvgPool2d(1)
 
 
 def _folded(model: nn.Module) -> nn.Module:
