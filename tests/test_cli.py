@@ -2,7 +2,6 @@
 
 import errno
 import json
-import os
 import re
 import subprocess
 import sys
@@ -139,25 +138,6 @@ def test_an_unknown_variant_is_reported_with_the_known_ones(tiny_study, leanclip
     code, _, err = leanclips(verb[0], tiny_study.study, *verb[1:])
     assert code == 2 and is_one_sentence(err, "there is no variant 'vendor'", "study.yml",
                                          "use one of", "optimized, constant")
-
-
-SLOW_CPU = """
-import torch
-torch.cpu._is_avx512_bf16_supported = lambda: False
-from leanclips import cli
-cli.main()
-"""
-
-
-@pytest.mark.parametrize("options, told", [(["--max-drift", "1"], 1), ([], 0)])
-def test_measuring_drift_in_fp32_is_reported_once(tmp_path, options, told):
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "notes.txt").touch()
-    done = subprocess.run([sys.executable, "-c", SLOW_CPU, "optimize", "in", "out", *options],
-                          cwd=tmp_path, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
-                          capture_output=True, text=True)
-    assert done.returncode == 0
-    assert done.stderr.count("features are computed in fp32, more slowly") == told
 
 
 @pytest.mark.parametrize("arguments, parts", [

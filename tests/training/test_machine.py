@@ -8,8 +8,7 @@ import torch
 
 from leanclips.errors import StudyError
 from leanclips.study import Study
-from leanclips.training.machine import (Compute, compute, compute_repeatably, keep_freed_memory,
-                                        note_slow_precision)
+from leanclips.training.machine import Compute, compute, compute_repeatably, keep_freed_memory
 
 HAS = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
 
@@ -64,15 +63,6 @@ assert chosen("cpu", "bf16") == ("cpu", "bf16", False)
 def test_auto_takes_cuda_before_mps_before_the_cpu():
     """On machines with a GPU, as torch would tell of it."""
     subprocess.run([sys.executable, "-c", PROGRAM], check=True)
-
-
-def test_only_a_cpu_that_computes_slowly_is_told_what_to_expect(capsys):
-    for fast in (Compute("cpu", "bf16"), Compute("cuda", "fp32"), Compute("mps", "fp32")):
-        note_slow_precision(fast)
-    assert capsys.readouterr().err == ""
-    note_slow_precision(Compute("cpu", "fp32"))
-    is_slow = computed("cpu").precision == "fp32"
-    assert capsys.readouterr().err.count("features are computed in fp32, more slowly") == is_slow
 
 
 def test_a_gpu_would_compute_repeatably_and_in_fp32():

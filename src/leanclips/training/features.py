@@ -27,7 +27,7 @@ from leanclips.records import (Origin, StageRecord, check_origin, read_csv, read
                                write_csv, write_record)
 from leanclips.study import SOURCE, Backbone, Sampling, Study
 from leanclips.training import backbone
-from leanclips.training.machine import Compute, compute, keep_freed_memory, note_slow_precision
+from leanclips.training.machine import Compute, compute, keep_freed_memory
 from leanclips.workers import cores, progress, run_all
 
 CLIPS_AT_ONCE = 16  # on a GPU
@@ -164,9 +164,7 @@ class FeatureDrift:
 
 def feature_drift() -> FeatureDrift:
     """The measure of drift as this machine computes it best."""
-    chosen = compute(Study(title="drift"))
-    note_slow_precision(chosen)
-    return FeatureDrift(compute=chosen)
+    return FeatureDrift(compute=compute(Study(title="drift")))
 
 
 @lru_cache(maxsize=1)
@@ -210,8 +208,6 @@ def make_features(layout: Layout, study: Study, clips: Sequence[Clip], variant: 
     through = dict.fromkeys(Role, study.backbone.for_target) | {Role.PRETRAIN: study.backbone}
     work = [FeatureJob(layout.made_clip(variant, clip.id), layout, through[clip.role], where,
                        study.sampling) for clip in chosen]
-    if variant == SOURCE:  # once per run: it is the first
-        note_slow_precision(where)
     what = f"features of {variant}"
     keys = features_by_gpu(work, what) if where.is_gpu else run_all(
         clip_features, work, jobs, what, load=[__name__])

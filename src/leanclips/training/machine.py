@@ -56,13 +56,6 @@ def _has_fast_bf16(device: str) -> bool:
     return device == "cpu" and bool(check and check())
 
 
-def note_slow_precision(chosen: Compute) -> None:
-    """Tell a person whose CPU has no fast bf16 what to expect."""
-    if chosen == Compute("cpu", "fp32") and not _has_fast_bf16("cpu"):
-        print("This CPU has no AVX512-BF16 or AMX: features are computed in fp32, more slowly.",
-              file=sys.stderr, flush=True)
-
-
 def compute_repeatably() -> None:
     """Make a GPU give the same numbers each time, in the precision that the records name.
 
