@@ -3,7 +3,6 @@
 import re
 import textwrap
 from collections.abc import Iterator
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -415,8 +414,7 @@ def _first_problem(error: ValidationError) -> str:
         place = (place[0], *place[2:])
     where = ".".join(str(part) for part in place)
     if first["type"] == "extra_forbidden":
-        near = get_close_matches(str(place[-1]), _names(first["loc"][:-1]), 1)
-        return f"{where}: there is no such setting" + "".join(f" (is it '{n}'?)" for n in near)
+        return f"{where}: there is no such setting"
     if first["type"] == "missing":
         return f"{where}: is missing"
     said = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
@@ -425,12 +423,3 @@ def _first_problem(error: ValidationError) -> str:
     if "valid tuple" in said:
         said = "should be a list"
     return f"{where}: {said}" if where else said
-
-
-def _names(place: tuple) -> list[str]:
-    """The settings that there are at a place of study.yml: `()`, `("backbone",)`."""
-    if place[:1] == ("protocol",):
-        return list(PROTOCOLS[place[1]].model_fields)
-    model = {None: Study, "synthetic": Synthetic}.get(*place[:1] or (None,)) or (
-        Study.model_fields[place[0]].annotation)
-    return list(model.model_fields)
