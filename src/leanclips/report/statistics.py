@@ -102,9 +102,9 @@ def intervals(sums: np.ndarray, sizes: np.ndarray, resamples: int = RESAMPLES
     parts = rows**2 / (recordings - 1) + columns**2 / (seeds - 1)
     freedom = np.divide(total**2, parts, out=np.full_like(total, recordings - 1), where=parts > 0)
     counts, means = _drawn(recordings, resamples), sums.mean(-2)
-    again = means @ counts / (drawn := sizes @ counts)
-    squares = (means**2 @ counts - 2 * again * ((means * sizes) @ counts)
-               + again**2 * (sizes**2 @ counts)) * recordings / (recordings - 1)
+    each = np.stack(np.broadcast_arrays(sizes, means, sizes**2, means * sizes, means**2)) @ counts
+    drawn, again = each[0], each[1] / each[0]
+    squares = (each[4] - 2 * again * each[3] + again**2 * each[2]) * recordings / (recordings - 1)
     spread = np.sqrt(np.maximum(squares, 0)) / drawn
     usual = np.where(rows > 0, np.sqrt(rows), 1)[..., None]  # for a resample without any spread
     off = (again - value[..., None]) / np.where(spread > 1e-6 * usual, spread, usual)
