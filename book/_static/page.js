@@ -1,17 +1,25 @@
-// Paper is white: a page of the dark theme is printed in the light one.
+// Paper is white and cannot be unfolded: a page is printed in the light theme, all parts open.
 {
   const page = document.documentElement.dataset;
-  let theme;
-  window.addEventListener("beforeprint", () => { [theme, page.theme] = [page.theme, "light"]; });
-  window.addEventListener("afterprint", () => { page.theme = theme; });
+  let theme, closed = [];
+  window.addEventListener("beforeprint", () => {
+    [theme, page.theme] = [page.theme, "light"];
+    closed = [...document.querySelectorAll("article details:not([open])")];
+    for (const part of closed) part.open = true;
+  });
+  window.addEventListener("afterprint", () => {
+    page.theme = theme;
+    for (const part of closed) part.open = false;
+  });
 }
 
-// A table that is wider than the screen scrolls by keyboard too.
+// What is wider than the screen scrolls by keyboard too.
+const WIDE = ".pst-scrollable-table-container, .themed-figure, .text_html";
 for (const when of ["load", "resize"]) {
   window.addEventListener(when, () => {
-    for (const table of document.querySelectorAll(".pst-scrollable-table-container")) {
-      if (table.scrollWidth > table.clientWidth) table.tabIndex = 0;
-      else table.removeAttribute("tabindex");
+    for (const part of document.querySelectorAll(WIDE)) {
+      if (part.scrollWidth > part.clientWidth) part.tabIndex = 0;
+      else part.removeAttribute("tabindex");
     }
   });
 }
