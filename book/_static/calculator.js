@@ -10,10 +10,10 @@ document.addEventListener("DOMContentLoaded", () => {
   const number = (value) => (value === null || !Number.isFinite(value) ? "–"
     : value >= 10 ? Math.round(Number(value.toPrecision(2))).toLocaleString("en-US")
       : value > 0 && value < 0.05 ? value.toPrecision(2) : value.toFixed(1));
-  const { slower, pace } = form.dataset;
+  const { slower } = form.dataset;
   const show = () => {
     const field = (name) => Math.max(0, Number(form.elements[name].value));
-    const [share, clip] = form.elements.kind.value.split(" ");
+    const [share, clip, pace] = form.elements.kind.value.split(" ");
     const now = field("amount") * (form.elements.unit.value === "TB" ? 1 : clip / 1e12);
     const same = Number(share) === 1, then = now * share;
     const hours = (size) => size * 8e6 / field("link") / 3600;
