@@ -83,14 +83,14 @@ def pairing(results: Results) -> Table:
     """What the study can tell, and what pairing does for it."""
     variant = results.study.primary_endpoint.variant
     return Table.of(
-        "pairing", f"{heading(variant)} less source over {results.seed_count}, in points: width of "
+        "pairing", f"{variant} less source over {results.seed_count}, in points: width of "
         "the 90% interval, correlation of the accuracies, standard error. Recordings: as many of "
         "equal size as the clips are worth. Design effect: the variance over that of independent "
         "clips. Detectable: the least difference told from zero at 5% in 8 of 10 cases.",
         pd.DataFrame([{"classifier": name, **measures.pairing(results, name, variant)}
                       for name in results.study.classifiers_of(variant)]),
         {"Classifier": "{classifier:heading}", "Paired": "{paired:width}",
-         "If it were not": "{unpaired:width}", "Correlation": "{correlation:.2f}",
+         "Unpaired": "{unpaired:width}", "Correlation": "{correlation:.2f}",
          "Standard error": "{error:width}", "Recordings": "{effective:.0f}",
          "Design effect": "{design:.2f}", "Detectable": "{detectable:width}"})
 
