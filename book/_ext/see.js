@@ -32,7 +32,8 @@ function of_page(clips, folder) {
   };
 }
 
-if (place) {
+// Some Firefox have no H.264 decoder: there the page keeps its pictures.
+if (place && document.createElement("video").canPlayType('video/mp4; codecs="avc1.64000D"')) {
   const model = of_page(JSON.parse(document.getElementById("see-clips").textContent),
     place.dataset.folder);
   document.documentElement.classList.add("plays");
