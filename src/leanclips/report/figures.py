@@ -93,7 +93,7 @@ def cross_matrix(results: Results) -> Figure:
         "cross", f"Mean accuracy on test clips over {results.seed_count}, in percent: trained on "
         "(rows), tested on (columns).",
         f"Heat maps of mean test accuracy, from {percent(data.min())} to {percent(data.max())}; "
-        "the tables below hold every cell.", data.reset_index(),
+        "the tables or their CSVs hold every cell.", data.reset_index(),
         lambda theme: _draw_heat(data, results.study.all_variants, ("Trained on", "Tested on"),
                                  results.study.encoded))
 
