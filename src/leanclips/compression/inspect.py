@@ -111,13 +111,18 @@ def probe(path: Path, whole: bool = False, least: int = 2) -> Probe:
         return shown.probe(container, least)
 
 
-def inspect(path: Path, least: int = 1) -> Inspection:
-    """Decode a clip once. StudyError as `probe` raises it."""
+def inspect(path: Path, least: int = 1, look: bool = True) -> Inspection:
+    """Decode a clip once. StudyError as `probe` raises it. Without a `look`, on all cores, and the
+    cuts and looks are not those of the clip.
+    """
     with opened(path) as (container, video):
         kept, lost = _tracks(container, video)
         ticks, digests, trims = defaultdict(list), defaultdict(sha256), Counter()
-        shown, pictures = _Shown(path, video, whole=True), _Pictures()
-        video.codec_context.options = {"export_side_data": "venc_params"}
+        shown, pictures = _Shown(path, video, whole=True), _Pictures(look)
+        if look:  # on one core: with several, the quantizers differ from run to run
+            video.codec_context.options = {"export_side_data": "venc_params"}
+        else:
+            video.thread_type = "AUTO"
         for packet in container.demux([video, *kept]):
             index, codec = packet.stream.index, _codec(packet.stream)
             if index == video.index:
@@ -216,12 +221,29 @@ class _Shown:
 class _Pictures:
     """What the decoded frames look like."""
 
-    def __init__(self):
+    def __init__(self, look: bool):
         self.quantizers, self.changes, self.textures, self.cuts = [], [], [], []
-        self.pixels, self.interlaced, self.before = 0, False, np.empty((0, 0))
+        self.frames, self.pixels, self.interlaced = 0, 0, False
+        self.look, self.before = look, np.empty((0, 0))
         self.kinds, self.sides = defaultdict(set), defaultdict(set)
 
     def add(self, frame: av.VideoFrame, aspect: Fraction | None) -> None:
+        self.frames += 1
+        self.pixels += frame.width * frame.height
+        self.interlaced |= frame.interlaced_frame
+        for what, value in (
+                ("size", (frame.width, frame.height)), ("pixel format", frame.format.name),
+                ("pixel aspect", aspect or 1), ("colour range", _range(frame.color_range)),
+                ("colour tags", (frame.color_primaries, frame.color_trc, frame.colorspace))):
+            self.kinds[what].add(value)
+        for side in frame.side_data:
+            content = bytes(side) if side.type in SIDES else b""
+            if content and content[:16] not in BANNERS:
+                self.sides[SIDES[side.type]].add((self.frames, content))
+        if self.look:
+            self._look_at(frame)
+
+    def _look_at(self, frame: av.VideoFrame) -> None:
         plane = frame.planes[0]  # some 64 rows of luma: enough to see a cut, and cheap
         step = max(4, frame.height // 64)
         # The line size of a picture that is stored bottom-up is negative.
@@ -234,19 +256,8 @@ class _Pictures:
             self.cuts.append(len(self.changes) - 1)
         slopes = np.diff(luma, axis=1)
         bends = np.abs(np.diff(slopes, axis=1))
-        self.textures.append((np.abs(slopes).mean(), np.median(bends), luma.std())
+        self.textures.append((np.abs(slopes).mean(), _median(bends), luma.std())
                              if bends.size else (0.0, 0.0, 0.0))
-        self.interlaced |= frame.interlaced_frame
-        for what, value in (
-                ("size", (frame.width, frame.height)), ("pixel format", frame.format.name),
-                ("pixel aspect", aspect or 1), ("colour range", _range(frame.color_range)),
-                ("colour tags", (frame.color_primaries, frame.color_trc, frame.colorspace))):
-            self.kinds[what].add(value)
-        for side in frame.side_data:
-            content = bytes(side) if side.type in SIDES else b""
-            if content and content[:16] not in BANNERS:
-                self.sides[SIDES[side.type]].add((len(self.changes), content))
-        self.pixels += frame.width * frame.height
         found = frame.side_data.get(Type.VIDEO_ENC_PARAMS)
         if found is not None and found.nb_blocks:
             with suppress(RuntimeError):  # an interlaced frame's blocks come in pairs of rows
@@ -260,7 +271,13 @@ class _Pictures:
         """`size` is that of the video track in bytes."""
         return Looks(float(np.mean(self.quantizers)) if self.quantizers else None,
                      8 * size / self.pixels, float(np.mean(self.changes[1:] or [0.0])),
-                     *np.mean(self.textures, axis=0).tolist())
+                     *np.mean(self.textures or [(0.0, 0.0, 0.0)], axis=0).tolist())
+
+
+def _median(values: np.ndarray) -> float:
+    """np.median of small whole numbers, in a tenth of its time."""
+    upto = np.bincount(values.ravel()).cumsum()
+    return np.searchsorted(upto, [(values.size - 1) // 2, values.size // 2], "right").mean()
 
 
 def _range(tag: int) -> int:

@@ -249,7 +249,7 @@ def require_for(goal: Goal, encoding: Encoding) -> None:
 def problems(was: Inspection, made: Path, codec: str) -> list[str]:
     """What breaks the contract in the file `made`, in words; it is decoded from end to end."""
     try:
-        return broken(was, inspect(made), codec)
+        return broken(was, inspect(made, look=False), codec)
     except ClipError as error:
         return [error.what]
 
