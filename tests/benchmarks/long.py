@@ -97,21 +97,19 @@ def timed(work: Callable[[], object]) -> tuple[object, float, float, float]:
 
 
 def in_parts(source: Path, made: Path, goal: Goal) -> tuple:
-    """leanclips' outcome, what it spent (see `timed`), and how many frames it encoded: for real,
-    and for a look.
-    """
-    frames = {True: 0, False: 0}
+    """leanclips' outcome, what it spent (see `timed`), and how many frames it encoded."""
+    frames = []
 
-    def counted(*given, half: bool = False) -> None:
-        frames[half] += given[-1].frames
-        encode_span(*given, half=half)
+    def counted(*given) -> None:
+        frames.append(given[-1].frames)
+        encode_span(*given)
 
     long.encode_span = counted
     try:
         outcome, *spent = timed(lambda: optimize(source, goal, made, Encoding("h264")))
     finally:
         long.encode_span = encode_span
-    return outcome, spent, frames[False], frames[True]
+    return outcome, spent, sum(frames)
 
 
 def floor(source: Path, crfs: Sequence[float], folder: Path, goal: Goal) -> tuple:
@@ -156,13 +154,13 @@ def sampled(source: Path, folder: Path, target: float) -> tuple:
 
 def compare(name: str, source: Path, folder: Path, goal: Goal, others: bool) -> pd.DataFrame:
     frames = inspect(source).frames
-    ours, (wall, busy, memory), real, look = in_parts(source, folder / "ours" / "made.mp4", goal)
+    ours, (wall, busy, memory), encoded = in_parts(source, folder / "ours" / "made.mp4", goal)
     least, least_busy, least_memory = floor(source, ours.crfs, folder, goal)
     rows = [{"method": "floor", "wall_s": least, "core_s": least_busy, "peak_MB": least_memory,
              "encodes": 1, "bytes": ours.bytes_out, "worst": ours.quality.worst},
             {"method": "leanclips", "wall_s": wall, "core_s": busy, "peak_MB": memory,
-             "encodes": real / frames, "looks": look / frames, "bytes": ours.bytes_out,
-             "worst": ours.quality.worst, "reason": str(ours.reason)}]
+             "encodes": encoded / frames, "bytes": ours.bytes_out, "worst": ours.quality.worst,
+             "reason": str(ours.reason)}]
     if others:
         limit, long.LONG_SECONDS = long.LONG_SECONDS, NEVER
         try:
@@ -184,8 +182,7 @@ def compare(name: str, source: Path, folder: Path, goal: Goal, others: bool) -> 
     table["work_over_floor"] = (table["core_s"] / least_busy).round(2)  # whatever else runs here
     if others:
         table["over_exhaustive"] = (table["bytes"] / best.bytes_out).round(4)
-    return table.round({"wall_s": 1, "core_s": 1, "encodes": 2, "looks": 2, "peak_MB": 0,
-                        "worst": 2})
+    return table.round({"wall_s": 1, "core_s": 1, "encodes": 2, "peak_MB": 0, "worst": 2})
 
 
 def main() -> None:

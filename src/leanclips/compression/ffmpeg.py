@@ -227,11 +227,9 @@ def encode(source: Path, destination: Path, encoding: Encoding, fps: float,
 
 
 def encode_span(source: Path, destination: Path, encoding: Encoding, fps: float,
-                crfs: Sequence[float], starts: Sequence[int], span: Span,
-                half: bool = False) -> None:
-    """Encode a span's video alone, to be joined without loss; or `half` as wide and high."""
-    size = ",scale=2*trunc(iw/4):2*trunc(ih/4):flags=bicubic" if half else ""
-    first = ["-vf", f"trim=start_frame={span.before}{size}"]
+                crfs: Sequence[float], starts: Sequence[int], span: Span) -> None:
+    """Encode a span's video alone, to be joined without loss."""
+    first = ["-vf", f"trim=start_frame={span.before}"]
     forced = "+".join(f"eq(n,{frame})" for frame in span.keyframes)
     first += ["-forced-idr", 1, "-force_key_frames", f"expr:{forced}"] if forced else []
     run(["-noautorotate", *_seek(span), "-i", source.resolve(), "-map", "0:v:0", *first,
@@ -323,8 +321,7 @@ def write_crop(frames: Iterable[np.ndarray], side: int, fps: float, destination:
 
 
 def compare(distorted: Path, reference: Path, metric: str, height: int | None,
-            span: Span | None = None, every: int = 1
-            ) -> tuple[np.ndarray, np.ndarray, list[list[int]]]:
+            span: Span | None = None) -> tuple[np.ndarray, np.ndarray, list[list[int]]]:
     """The score of each frame (frames,) by `metric`, where "vmaf" is VMAF NEG and "vmaf1" VMAF v1,
     and the PSNR of its worse chroma plane (frames,) in dB.
 
@@ -333,8 +330,7 @@ def compare(distorted: Path, reference: Path, metric: str, height: int | None,
     `distorted`. StudyError if a clip cannot be decoded or a log cannot be read.
 
     The file of a `span` is compared with its place in the clip: its scores are those in the whole
-    clip; only `every` so many frames are scored by libvmaf, the others are between them. Last come
-    checksums of the pictures: of the span's, and of the clip's that were seen.
+    clip. Last come checksums of the pictures: of the span's, and of the clip's that were seen.
     """
     filters = filters_of(metric)
     require(*filters)
@@ -352,7 +348,7 @@ def compare(distorted: Path, reference: Path, metric: str, height: int | None,
         ssim = "|name=float_ssim" if metric == "ssim" else ""
         model = MODELS.get(metric, MODELS["vmaf"])
         graph += (f"[d][r]libvmaf=model=version={model}:feature=name=psnr{ssim}:"
-                  f"log_fmt=json:log_path=scores.json:n_threads=1:n_subsample={every}")
+                  f"log_fmt=json:log_path=scores.json:n_threads=1")
     else:
         size = SSIM_SIZE if metric == "ssim" else "null"
         graph += ("[d]split[d1][d2];[r]split[r1][r2];"
@@ -367,9 +363,6 @@ def compare(distorted: Path, reference: Path, metric: str, height: int | None,
                 frames = json.loads((folder / "scores.json").read_text())["frames"]
                 names = "float_ssim" if ssim else "vmaf", "psnr_cb", "psnr_cr"
                 found = np.array([[frame["metrics"][name] for frame in frames] for name in names])
-                if every > 1:
-                    at = [frame["frameNum"] for frame in frames]
-                    found = np.array([np.interp(range(total), at, values) for values in found])
             else:
                 found = np.array([re.findall(pattern, (folder / log).read_text())
                                   for log, pattern in LOGGED], float).clip(max=PERFECT_DB)

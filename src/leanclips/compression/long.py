@@ -1,8 +1,8 @@
 """A long file: its scenes encoded and scored side by side on all cores, and joined without loss.
 
-A fast preset at half the size shows how hard each zone is; some pieces, spread evenly, and one of
-each scene tell what that means for the real encode; then every other piece is encoded once, and
-those that miss the target (or lie far above it) again. A part is scored with the frames around it,
+A short excerpt of each scene shows how hard it is; some pieces, spread evenly, and one of each
+scene tell what that means for the whole; then every other piece is encoded once, and those that
+miss the target (or lie far above it) again. A part is scored with the frames around it,
 so its scores are those in the whole; checksums prove that seeking led to the right frames and that
 the joined file shows the pictures that were scored.
 """
@@ -30,22 +30,19 @@ from leanclips.compression.search import MOST_TRIALS, Guess, Trial, best, next_c
 from leanclips.files import file_sha256, key, remove_asides, write_text, written_aside
 from leanclips.workers import progress
 
-RECIPE = 1  # raise it when a change in this module makes other parts from the same inputs
+RECIPE = 2  # raise it when a change in this module makes other parts from the same inputs
 # Shorter files have too few pieces to learn from, and a pool of clips keeps the cores busy.
 LONG_SECONDS = 20.0
 PART_SECONDS = 8.0  # of frames encoded by one FFmpeg
 ROUNDING = 0.01  # seconds
 SEEN_BEFORE, SEEN_BEHIND = 2, 1  # frames around a part that its scores depend on
-LOOK = {"h264": "veryfast", "hevc": "ultrafast", "av1": "12"}  # the preset of the first look
-LOOK_EVERY = 3  # of its frames, one of so many is scored
-LOOK_SLOPE = 0.8  # about how many CRF of the real encode its headroom is worth
-HALVED_FROM = 100  # pixels: libvmaf needs some
+EXCERPT_SECONDS, FLATTERED = 0.5, 1.0  # of a scene; zones take so many CRF less than it seems to
 SAMPLED = 8  # one of so many pieces is encoded before the others
-# The deviation of a forecast in CRF, and what that and the slope weigh against what is measured.
-USUAL_ERROR, ERROR_WEIGHT, SLOPE_WEIGHT = 0.7, 4, 10.0
+# The deviation of a forecast in CRF, and what that weighs against what is measured.
+USUAL_ERROR, ERROR_WEIGHT = 0.7, 4
 NEAR_SECONDS, APART = 8.0, 0.3  # how far zones of a scene are alike, and how much they differ
-# With these two, joined J-HMDB scenes took 1.9 times the work of one encode and scoring, and 2%
-# more bytes than a whole search. Surer: less work, more bytes.
+# With these two, a minute of joined J-HMDB scenes took 1.7 times the work of one encode and scoring.
+# Surer: less work, more bytes.
 SURE = 1.7  # deviations of the forecast that a zone is aimed above the target
 PAYS = 0.12  # share of a piece's bytes that encoding it again has to save
 HOPELESS = 1.1  # an original is kept where the samples take so many times the bytes allowed
@@ -122,12 +119,12 @@ def prepare(source: Path, was: Inspection, times: Timeline, goal: Goal, encoding
             state: Path, jobs: int) -> Work:
     """The work on a long file; CannotBeCut where a file is short, or has to be encoded whole.
 
-    XPSNR depends on more than the frames around a part, and VMAF v1 cannot look at half the size;
-    drift is that of a whole file, so it can be reported of a joined one, but steers the search of
-    one encoded whole only. What frames carry beside their pictures would be lost in parts.
+    XPSNR depends on more than the frames around a part. Drift is that of a whole file, so it can be
+    reported of a joined one, but steers the search of one encoded whole only. What frames carry
+    beside their pictures would be lost in parts.
     """
     if (was.sides or was.times[-1] < LONG_SECONDS or goal.drift is not None
-            or goal.metric == "vmaf1" or filters_of(goal.metric) != ("libvmaf",)):
+            or filters_of(goal.metric) != ("libvmaf",)):
         raise CannotBeCut
     with open_video(source) as container:
         video, start = container.streams.video[0], (container.start_time or 0) / 1e6
@@ -171,9 +168,7 @@ def search_long(work: Work, guess: Guess, most: float, folder: Path,
     one, if that is well. CannotBeCut where its pieces cannot be told apart or joined.
     """
     tried: list[Tried] = [{} for _ in work.pieces]
-    flat = np.full(len(work.times.zones), guess.crf)
-    todo = {n: _crfs(work, n, flat) for n in range(len(work.pieces))}
-    look = np.array(_judged(work, _make_all(work, todo, "first look", look=True)).headroom)
+    look = _look(work, guess)
     for what, some in zip(("samples", "scenes", "rest"), _waves(work), strict=True):
         wanted = _forecast(work, guess, look, tried)
         quality = _add(work, tried, {n: _crfs(work, n, wanted) for n in some}, what)
@@ -235,9 +230,27 @@ def _joined(work: Work, parts: Sequence[Part], folder: Path, suffix: str) -> Pat
     return path
 
 
+def _look(work: Work, guess: Guess) -> np.ndarray:
+    """The CRF of each zone, as an excerpt from the middle of its scene (of PART_SECONDS) tells."""
+    zones, at = work.times.zones, np.array(work.was.times)
+    starts, most = [zone.start for zone in zones], max(round(EXCERPT_SECONDS * work.was.fps), 1)
+    scenes = _scenes(work, starts)
+    since = at[starts] - at[np.array([0, *work.was.cuts])[scenes]]
+    group = np.unique([scenes, since // PART_SECONDS], axis=1, return_inverse=True)[1].ravel()
+    middles = [int(np.median(np.flatnonzero(group == n))) for n in range(group.max() + 1)]
+    spare = [max(zones[n].stop - zones[n].start - most, 0) // 2 for n in middles]
+    part = replace(work, pieces=tuple(
+        Piece(slice(zones[n].start + some, zones[n].stop - some), slice(n, n + 1), 0)
+        for n, some in zip(middles, spare, strict=True)))
+    crf = guess.codec.at(guess.crf)
+    seen = _judged(part, _make_all(part, dict.fromkeys(range(len(middles)), (crf,)), "first look"))
+    rooms = np.array(seen.headroom)[middles][group]
+    return crf - FLATTERED + (rooms - guess.tolerance / 2) / -guess.slope
+
+
 def _waves(work: Work) -> tuple[list[int], list[int], list[int]]:
     """The pieces in the order of their encoding: an even sample tells how the first look compares
-    to the real encode, then one of each scene what is special there, then come the others.
+    to the whole, then one of each scene what is special there, then come the others.
     """
     scenes = _scenes(work, [piece.frames.start for piece in work.pieces])
     evenly = list(range(min(SAMPLED // 2, len(scenes) - 1), len(scenes), SAMPLED))
@@ -252,21 +265,18 @@ def _scenes(work: Work, frames: Sequence[int]) -> np.ndarray:
 
 
 def _forecast(work: Work, guess: Guess, look: np.ndarray, tried: Sequence[Tried]) -> np.ndarray:
-    """The CRF for each zone: a line over its headroom at the first look, as the trials so far tell
-    it, and what they tell of its scene; on the safe side by some of its deviation.
+    """The CRF for each zone: what the first look tells, corrected by the trials so far, of the
+    file and of its scene; on the safe side by some of its deviation.
     """
     known = [(zone, crf + (room - guess.tolerance / 2) / -guess.slope)
              for piece, one in zip(work.pieces, tried, strict=True) for trial in list(one)[:1]
              for zone, crf, room in zip(range(piece.zones.start, piece.zones.stop), trial.crfs,
                                         trial.headroom, strict=True)]
     if not known:
-        return guess.codec.at(guess.crf) + LOOK_SLOPE * look
+        return look
     zones, right = np.array([zone for zone, _ in known]), np.array([crf for _, crf in known])
-    seen = look[zones]
-    spread, level = seen - seen.mean(), right.mean()
-    slope = (spread @ (right - level) + LOOK_SLOPE * SLOPE_WEIGHT) / (spread @ spread
-                                                                      + SLOPE_WEIGHT)
-    off = right - level - slope * spread
+    level = (right - look[zones]).mean()
+    off = right - look[zones] - level
     error = np.sqrt((off @ off + ERROR_WEIGHT * USUAL_ERROR ** 2) / (len(off) + ERROR_WEIGHT))
     starts = [zone.start for zone in work.times.zones]
     scenes = _scenes(work, starts)
@@ -274,9 +284,8 @@ def _forecast(work: Work, guess: Guess, look: np.ndarray, tried: Sequence[Tried]
     near = (np.exp(-np.abs(at[:, None] - at[zones]) / NEAR_SECONDS)
             * (scenes[:, None] == scenes[zones]))
     told = near.sum(axis=1)
-    alike = near @ off / (told + APART)
     doubt = error * np.sqrt(APART / (told + APART) + APART)
-    return level + slope * (look - seen.mean()) + alike - SURE * doubt
+    return look + level + near @ off / (told + APART) - SURE * doubt
 
 
 def _hopeless(work: Work, guess: Guess, tried: Sequence[Tried], most: float) -> Trial | None:
@@ -338,22 +347,25 @@ def _judged(work: Work, parts: dict[int, Part]) -> Quality:
     return judge(scores, chroma, work.times, work.goal)
 
 
-def _make_all(work: Work, todo: dict[int, Crfs], what: str, look: bool = False) -> dict[int, Part]:
-    """Encode and score some pieces at these CRFs, or take a `look` by a fast preset at half the
-    size: neighbours together, as many as last PART_SECONDS, and these parts side by side.
+def _make_all(work: Work, todo: dict[int, Crfs], what: str) -> dict[int, Part]:
+    """Encode and score some pieces at these CRFs: neighbours together, as many as last
+    PART_SECONDS, and these parts side by side, the longest first.
 
     CannotBeCut unless all parts saw the same source: each sees a little of its neighbours, and
     the first one begins with the file, so each lies where it should.
     """
     at, runs, zoned = work.was.times, [], CODECS[work.encoding.codec].zones
     for n in sorted(todo):
-        if (zoned and runs and runs[-1][-1] == n - 1 and at[work.pieces[n].frames.stop - 1]
-                - at[work.pieces[runs[-1][0]].frames.start] <= PART_SECONDS):
+        frames = work.pieces[n].frames
+        if (zoned and runs and work.pieces[runs[-1][-1]].frames.stop == frames.start
+                and at[frames.stop - 1] - at[work.pieces[runs[-1][0]].frames.start]
+                <= PART_SECONDS):
             runs[-1].append(n)
         else:
             runs.append([n])
+    runs.sort(key=lambda run: work.pieces[run[0]].frames.start - work.pieces[run[-1]].frames.stop)
     with ThreadPoolExecutor(work.jobs) as pool:  # where one part fails, no other one is begun
-        made = list(progress(pool.map(partial(_make, work, todo, look), runs), len(runs),
+        made = list(progress(pool.map(partial(_make, work, todo), runs), len(runs),
                              f"{work.source.name}: {what}", "parts"))
     for part in made:
         for frame, told in enumerate(part.seen, part.start - min(part.start, SEEN_BEFORE)):
@@ -362,13 +374,9 @@ def _make_all(work: Work, todo: dict[int, Crfs], what: str, look: bool = False) 
     return {n: part for run, part in zip(runs, made, strict=True) for n in run}
 
 
-def _make(work: Work, todo: dict[int, Crfs], look: bool, run: Sequence[int]) -> Part:
+def _make(work: Work, todo: dict[int, Crfs], run: Sequence[int]) -> Part:
     """One part, unless an earlier run of the program has made it: its record is written last."""
-    was, encoding, every, height = work.was, work.encoding, 1, work.goal.height
-    if look:
-        encoding, every = replace(encoding, preset=LOOK[encoding.codec]), LOOK_EVERY
-    if half := look and min(was.width, was.height) >= HALVED_FROM:
-        height = was.height // 4 * 2
+    was, encoding = work.was, work.encoding
     pieces, at = [work.pieces[n] for n in run], was.times
     start, end = pieces[0].frames.start, pieces[-1].frames.stop
     zones = work.times.zones[pieces[0].zones.start:pieces[-1].zones.stop]
@@ -378,22 +386,20 @@ def _make(work: Work, todo: dict[int, Crfs], look: bool, run: Sequence[int]) -> 
     begins = was.start + (at[seen_from] + at[seen_from - 1]) / 2 if seen_from else None
     span = Span(end - start, begins, before, min(len(at) - end, SEEN_BEHIND),
                 tuple(piece.frames.start - start for piece in pieces[1:]))
-    starts = tuple(zone.start - start for zone in zones)
-    name = key(work.key, start, vars(span), starts, crfs, encoding.preset, every, height)
+    starts = tuple(max(zone.start - start, 0) for zone in zones)
+    name = key(work.key, start, vars(span), starts, crfs, encoding.preset)
     path, record = work.state / f"{name}.mp4", work.state / f"{name}.json"
     if record.exists():
         return Part(path, start, **json.loads(record.read_text()))
     with written_aside(path) as aside:
-        encode_span(work.source, aside, encoding, was.fps, crfs, starts, span, half=half)
-        scores, chroma, (sums, seen) = compare(aside, work.source, work.goal.metric, height, span,
-                                               every)
+        encode_span(work.source, aside, encoding, was.fps, crfs, starts, span)
+        scores, chroma, (sums, seen) = compare(aside, work.source, work.goal.metric,
+                                               work.goal.height, span)
         order, sizes = _packets(aside)
     if not len(scores) == len(sums) == len(sizes) == span.frames:
         raise CannotBeCut(f"{len(sums)} frames of {span.frames} from {start} on")
     if len(seen) != span.before + span.frames + span.behind:
         raise CannotBeCut(f"{len(seen)} frames of the source from {seen_from} on")
-    if look:
-        path.unlink()
     facts = {"scores": scores.tolist(), "chroma": chroma.tolist(), "sums": sums, "sizes": sizes,
              "order": order, "seen": seen}
     write_text(record, json.dumps(facts))
