@@ -11,9 +11,8 @@ from statsmodels.datasets import grunfeld
 from statsmodels.regression.linear_model import OLS
 
 from leanclips.report import statistics
-from leanclips.report.statistics import (FEWEST_TO_DIFFER, Estimate, Verdict, clips_per_arm,
-                                         estimate, intervals, least_margin, recordings_needed,
-                                         verdict)
+from leanclips.report.statistics import (FEWEST_TO_DIFFER, Estimate, Verdict, estimate,
+                                         intervals, least_margin, recordings_needed, verdict)
 
 FEW = 500
 
@@ -211,7 +210,3 @@ def test_a_difference_takes_as_many_recordings_as_the_sign_test():
         found = Estimate(-0.2, -0.3, -0.1, -0.35, -0.05, 3, recordings)
         could_be = scipy.stats.binomtest(recordings, recordings).pvalue <= 0.05
         assert verdict(found, 0.05) is (Verdict.WORSE if could_be else Verdict.FEW)
-
-
-def test_two_points_unpaired_need_about_nine_thousand_clips_an_arm():
-    assert clips_per_arm(0.65, 0.02) == pytest.approx(9000, rel=0.05)

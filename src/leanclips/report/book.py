@@ -25,7 +25,7 @@ from leanclips.report.display import SYNTHETIC, Figure, Table, markdown
 from leanclips.report.measures import literature
 from leanclips.report.results import Results, records_of
 from leanclips.report.run_page import RECORD, RUN_PAGE
-from leanclips.report.statistics import RESAMPLES, clips_per_arm
+from leanclips.report.statistics import RESAMPLES
 
 BOOK = ROOT / "book"
 # The first one that is there answers the book's question.
@@ -151,7 +151,7 @@ class Pages:
             figure=partial(block, "figures"), table=partial(block, "tables"), cell=tables.cell,
             measured=self.measured, resamples=RESAMPLES, run_page=RUN_PAGE,
             case=literature("case_study"), ucf_101=literature("ucf_101"),
-            binomtest=binomtest, clips_per_arm=clips_per_arm, commit=commit, synthetic=SYNTHETIC,
+            binomtest=binomtest, commit=commit, synthetic=SYNTHETIC,
             see=json.loads((book / "_static" / "see" / "clips.json").read_text(encoding="utf-8")),
             citation=yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8")))
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from functools import lru_cache
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
+from scipy.special import stdtrit
 
 RESAMPLES = 10_000
 RANDOM_SEED = 20_260_101
@@ -168,17 +168,3 @@ def verdict(difference: Estimate, margin: float) -> Verdict:
         return Verdict.EQUIVALENT if enough else Verdict.FEW
     different = Verdict.WORSE if difference.high95 < 0 else Verdict.BETTER
     return Verdict.UNDECIDED if difference.low95 <= 0 <= difference.high95 else different
-
-
-def clips_per_arm(accuracy: float, difference: float) -> int:
-    """Clips of each of two unpaired groups to see `difference` at 5%, two-sided, in 8 of 10 cases.
-
-    The usual normal approximation for two proportions (Fleiss, Levin & Paik 2003, chapter 4).
-
-    >>> clips_per_arm(0.65, 0.02)
-    8803
-    """
-    z = ndtri(0.975) + ndtri(0.8)
-    other = accuracy + difference
-    variance = accuracy * (1 - accuracy) + other * (1 - other)
-    return int(np.ceil(z**2 * variance / difference**2))
