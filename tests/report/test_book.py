@@ -5,6 +5,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from runpy import run_path
 
 import nbformat
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from leanclips.errors import StudyError
+from leanclips.layout import ROOT
 from leanclips.records import BEST, RunResult, read_record, write_csv, write_record
 from leanclips.report import book, view
 from leanclips.report.display import THEMES, Figure, markdown
@@ -134,7 +136,8 @@ def test_the_readers_own_study_comes_first_and_the_demo_last_apart_from_the_answ
 
 def test_a_run_of_the_published_study_does_not_overwrite_it(pages, make_records):
     layout = make_records()
-    book.pack(load(layout), layout.published)
+    pack = run_path(str(ROOT / "data" / "publish.py"))["pack"]
+    pack(load(layout), layout.published)
     published = load(type(layout)(layout.study, "published"))
     out = pages(published, load(layout))
     assert (out / "tiny" / "index.md").is_file()
