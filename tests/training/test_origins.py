@@ -4,13 +4,14 @@ import gzip
 import json
 import shutil
 from dataclasses import replace
+from runpy import run_path
 
 import pytest
 
 from leanclips.clips import Roi, clips_root
 from leanclips.errors import StudyError
+from leanclips.layout import ROOT
 from leanclips.records import Origin, read_runs
-from leanclips.report.book import pack
 from leanclips.report.results import load
 from leanclips.study import CrossValidation, Holdout, Optimized, Primary, Together
 from leanclips.training import backbone, finetune
@@ -255,7 +256,7 @@ def test_a_study_is_read_elsewhere_without_its_clips_and_its_weights(copied, tmp
 
 def test_published_records_are_read_with_the_settings_that_they_came_with(copied):
     layout, study, clips = copied
-    pack(load(layout), layout.published)
+    run_path(str(ROOT / "data" / "publish.py"))["pack"](load(layout), layout.published)
     published = type(layout)(layout.study, "published")
     check_records(published, study, clips)
     with pytest.raises(StudyError, match="published/.*: was made from something else"):
@@ -264,7 +265,7 @@ def test_published_records_are_read_with_the_settings_that_they_came_with(copied
 
 def test_published_records_of_an_earlier_version_are_read_and_told(copied):
     layout, study, clips = copied
-    pack(load(layout), layout.published)
+    run_path(str(ROOT / "data" / "publish.py"))["pack"](load(layout), layout.published)
     published = type(layout)(layout.study, "published")
     assert not check_records(published, study, clips)
     runs = [run.model_copy(update={"origin": (old := run.origin.model_copy(update={"recipe": 1})),
